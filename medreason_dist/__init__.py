@@ -1,0 +1,17 @@
+"""medreason_dist: distributed generation of knowledge-grounded medical reasoning data.
+
+    PrimeKG kg.csv ──► jobs/build_neighborhoods.py  (Spark + GraphFrames, or embedded) ──► graph/  nodes, edges, hops
+                       jobs/embed_entities.py       (Ray Data)                         ──► graph/  embeddings
+                                                                                             │
+    QA files ────────► jobs/generate.py             (Ray Data + vLLM)                  ◄─────┘
+      prepare   read the sources → one schema → content ids → dedup → decontaminate → question shards
+      stream    shards → actors with one engine each; every question runs reasoning/program.py:
+                extract → link → shortest paths → prune → write reasoning → answer from it alone → judge
+      commit    one Parquet file a shard, accepted and rejected alike; the manifest last ──► a folder or s3://
+
+Rooms: ``questions`` and ``graph`` make the input, ``reasoning`` is the pure program of one question,
+``engines`` complete its prompts, ``generation`` runs it on Ray, ``report`` shows what came out. Spark and Ray meet
+only at published Parquet, whose schemas are in ``schemas``; all storage goes through ``storage``.
+"""
+
+__version__ = "0.1.0"

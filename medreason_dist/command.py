@@ -1,0 +1,34 @@
+"""The one command line of every job: ``python jobs/NAME.py --config FILE KEY=VALUE …`` and its exit codes.
+
+0 done; 2 the user's input is at fault (one message: what, where, what next); 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from medreason_dist.config import Config, load_config, show_config
+from medreason_dist.errors import UserError, find_cause
+
+
+def run_job(job: Callable[[Config], None], argv: Sequence[str] | None = None) -> None:
+    """Parses the command line, calls ``job`` with its config and ends the process with the exit code."""
+    parser = argparse.ArgumentParser(description=job.__doc__)
+    parser.add_argument("--config", metavar="FILE", help="YAML file; see configs/")
+    parser.add_argument("--show-config", action="store_true", help="print the resolved config and stop")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="see docs/configuration.md")
+    arguments = parser.parse_intermixed_args(argv)
+    try:
+        config = load_config(Config, arguments.config, arguments.overrides)
+        if arguments.show_config:
+            print(show_config(config), end="")
+        else:
+            job(config)
+    except Exception as error:
+        cause = find_cause(error)
+        if not isinstance(cause, UserError):
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        sys.exit(cause.exit_code)

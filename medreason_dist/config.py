@@ -1,0 +1,507 @@
+"""The configuration of every job: frozen dataclasses, merged as schema ← YAML ← ``KEY=VALUE``.
+
+One file serves all jobs; each reads its part. Unknown keys are refused, naming the nearest known one. A field whose
+metadata says ``affects_results=False`` may change between two starts of the same run (:func:`result_keys`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medreason_dist.errors import ConfigError
+from medreason_dist.schemas import Dataset
+
+C = TypeVar("C")
+
+NEUTRAL = {"affects_results": False}
+"""Metadata of a field that may change without changing any result."""
+
+
+class NeighborhoodsEngine(StrEnum):
+    """What expands the neighborhoods."""
+
+    spark = "spark"
+    """Spark with GraphFrames: any size, laptop or cluster. Needs Java."""
+    local = "local"
+    """A process pool on this machine, with the same kernel. Needs no Java."""
+
+
+class Expand(StrEnum):
+    """How Spark expands the neighborhoods. The result is the same."""
+
+    broadcast = "broadcast"
+    """Every task holds the whole adjacency and expands its seeds by itself: fastest while the adjacency fits."""
+    messages = "messages"
+    """GraphFrames' aggregateMessages, hop by hop: no task holds the graph. Meant for a list of seeds."""
+
+
+class EngineKind(StrEnum):
+    """What completes prompts."""
+
+    vllm = "vllm"
+    """vLLM's AsyncLLM inside the worker, on GPU or CPU."""
+    openai = "openai"
+    """Any endpoint that speaks the OpenAI chat completions protocol."""
+    scripted = "scripted"
+    """Recorded completions, for tests."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The run and its folder."""
+
+    uri: str = "runs/run"
+    """Folder or ``s3://bucket/prefix`` that the run writes. The same command on the same folder resumes the run."""
+
+    limit: int | None = None
+    """At most so many questions, the first in content-id order, so that a larger limit extends a smaller one. ``null``
+    for all."""
+
+    seed: int = 0
+    """Every random choice derives from this and the question's id."""
+
+    shard_questions: int = 64
+    """Questions a shard: the unit of work, retry and output."""
+
+
+@dataclass(frozen=True)
+class QuestionsConfig:
+    """Where questions come from."""
+
+    sources: dict[str, str] = field(default_factory=dict)
+    """One entry a dataset: its released file, or a folder of such files (``.jsonl``, ``.json``, ``.parquet``, the first
+    two also as ``.gz``). Datasets: medqa, medmcqa, pubmedqa, pubmedqa_artificial, pubmedqa_unlabeled, mmlu, medxpertqa,
+    huatuo, hle."""
+
+    decontaminate: dict[str, str] = field(default_factory=dict)
+    """One entry a benchmark: a file of its questions, whose rows hold the question in ``question``, ``Question`` or
+    ``problem_text``. A question with the same text, after Unicode and white-space normalisation and case folding, is
+    dropped as ``contaminated``."""
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """The knowledge graph."""
+
+    source: str = "kg.csv"
+    """PrimeKG's ``kg.csv``, plain or ``.gz``."""
+
+    uri: str = "graph"
+    """Folder or ``s3://bucket/prefix`` that holds nodes, edges, neighborhoods and embeddings."""
+
+
+@dataclass(frozen=True)
+class NeighborhoodsConfig:
+    """How ``build_neighborhoods`` expands the graph."""
+
+    engine: NeighborhoodsEngine = NeighborhoodsEngine.spark
+    """``spark`` or ``local``."""
+
+    expand: Expand = Expand.broadcast
+    """``broadcast`` or ``messages``; only for ``engine=spark``."""
+
+    radius: int = 2
+    """Hops around every node. All shortest paths of up to twice as many hops can be found."""
+
+    seeds: list[int] | None = None
+    """Only the neighborhoods of these nodes (``node_index``). ``null`` for all nodes."""
+
+    buckets: int = 32
+    """Folders ``bucket=<n>/`` that the neighborhoods are spread over, by ``seed mod buckets``."""
+
+    broadcast_limit_bytes: int = 2 * 1024**3
+    """``expand=broadcast`` refuses a larger adjacency."""
+
+    processes: int | None = None
+    """Processes of ``engine=local``. ``null`` for one a core."""
+
+
+@dataclass(frozen=True)
+class EmbeddingsConfig:
+    """How ``embed_entities`` embeds node names, and the workers embed mentions."""
+
+    model: str = "abhinand/MedEmbed-large-v0.1"
+    """A sentence-transformers model: folder or hub name. The default is the paper's choice."""
+
+    batch_size: int = 256
+    """Names a forward pass."""
+
+    workers: int = 1
+    """Ray actors that embed node names."""
+
+    num_gpus: float = 0
+    """GPUs of each such actor."""
+
+
+@dataclass(frozen=True)
+class LinkingConfig:
+    """How mentions become entities."""
+
+    top_k: int = 5
+    """Nearest names by embedding that are candidates for a mention without an exact or alias match."""
+
+    min_score: float = 0.6
+    """Cosine similarity below which a name is no candidate."""
+
+    certain_score: float = 0.95
+    """Cosine similarity from which the nearest name is taken without asking the engine."""
+
+    max_mentions: int = 12
+    """Mentions that are linked on each side (question, answer), in order of appearance."""
+
+    max_tokens: int = 256
+    """Token limit of the completion that extracts mentions, and of the one that decides between candidates."""
+
+
+@dataclass(frozen=True)
+class PathsConfig:
+    """Which paths are found, offered and kept."""
+
+    max_candidates: int = 50
+    """Shortest paths of a pair of entities from which the engine may choose. Of more, a sample seeded by the question's
+    id."""
+
+    top_k: int = 3
+    """Paths of a pair that the engine may keep. A pair that has no more than these keeps them without a request."""
+
+    prompt_tokens: int = 1024
+    """Token budget of the paths in one prompt, best-ranked first."""
+
+    max_pairs: int = 16
+    """Pairs of a question entity and an answer entity that are offered, nearest first."""
+
+
+@dataclass(frozen=True)
+class TraceConfig:
+    """How the reasoning is written and tried."""
+
+    max_tokens: int = 1024
+    """Token limit of the completion that writes the reasoning."""
+
+    section_characters: int = 4000
+    """Longest section of a trace, in characters, that the guided output admits."""
+
+    attempts: int = 1
+    """Times that a question's reasoning is written anew, with another seed, until one is accepted."""
+
+    answer_tokens: int = 128
+    """Token limit of an open answer from the reasoning, and of the judge."""
+
+    min_words: int = 8
+    """Words that a reasoning must still have once its answer statements are removed."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What completes prompts. Fields from ``max_model_len`` on are vLLM's own ``EngineArgs``; null leaves its default."""
+
+    kind: EngineKind = EngineKind.vllm
+    """``vllm``, ``openai`` or ``scripted``."""
+
+    model: str = ""
+    """vLLM: folder or hub name. openai: the endpoint's model name. scripted: a JSON file of completions."""
+
+    revision: str | None = None
+    """Revision of a hub model."""
+
+    temperature: float = 0.0
+    """Sampling temperature of the reasoning; every other stage is greedy."""
+
+    base_url: str | None = field(default=None, metadata=NEUTRAL)
+    """openai: the endpoint, such as ``http://localhost:8000/v1``."""
+
+    api_key_env: str = field(default="OPENAI_API_KEY", metadata=NEUTRAL)
+    """openai: the environment variable that holds the key. Unset is allowed for endpoints that ask for none."""
+
+    max_concurrency: int = field(default=64, metadata=NEUTRAL)
+    """openai: requests under way at once from one worker."""
+
+    request_timeout_s: float = field(default=600.0, metadata=NEUTRAL)
+    """Seconds that one request may take."""
+
+    max_retries: int = field(default=4, metadata=NEUTRAL)
+    """openai: retries of a request after a connection error, 429 or 5xx, by the client library with backoff."""
+
+    max_model_len: int | None = None
+    """Longest prompt and completion together, in tokens. openai: needed where the endpoint does not tell."""
+
+    tensor_parallel_size: int = field(default=1, metadata=NEUTRAL)
+    """GPUs that share one copy of the weights."""
+
+    pipeline_parallel_size: int = field(default=1, metadata=NEUTRAL)
+    """GPUs over which the layers are spread."""
+
+    dtype: str = "auto"
+    """Type of weights and activations."""
+
+    quantization: str | None = None
+    """Method of quantised weights."""
+
+    kv_cache_dtype: str | None = None
+    """Type of the key-value cache."""
+
+    gpu_memory_utilization: float | None = field(default=None, metadata=NEUTRAL)
+    """Share of a GPU's memory that vLLM takes."""
+
+    max_num_seqs: int | None = field(default=None, metadata=NEUTRAL)
+    """Sequences in one step of the engine."""
+
+    max_num_batched_tokens: int | None = field(default=None, metadata=NEUTRAL)
+    """Tokens in one step of the engine."""
+
+    enforce_eager: bool | None = field(default=None, metadata=NEUTRAL)
+    """No compilation and no CUDA graphs: starts sooner, runs slower."""
+
+    enable_prefix_caching: bool = field(default=True, metadata=NEUTRAL)
+    """Keep the key-value cache of shared prompt prefixes."""
+
+    trust_remote_code: bool = False
+    """Run code that a model's repository carries."""
+
+    vllm_args: dict[str, Any] = field(default_factory=dict)
+    """Any other of vLLM's ``EngineArgs`` by its own name."""
+
+    env: dict[str, str] = field(default_factory=dict, metadata=NEUTRAL)
+    """Environment variables that vLLM reads when it starts, such as ``VLLM_CPU_KVCACHE_SPACE``."""
+
+
+@dataclass(frozen=True)
+class WorkersConfig:
+    """The Ray actors of ``generate``."""
+
+    count: int = field(default=1, metadata=NEUTRAL)
+    """Actors, each with an engine of its own."""
+
+    num_gpus: float = field(default=1, metadata=NEUTRAL)
+    """GPUs of each actor; 0 on CPU."""
+
+    num_cpus: float = field(default=1, metadata=NEUTRAL)
+    """CPUs of each actor, as Ray counts them."""
+
+    shards_in_flight: int = field(default=2, metadata=NEUTRAL)
+    """Shards that an actor works on at once, so that the tail of one overlaps the head of the next."""
+
+
+@dataclass(frozen=True)
+class SparkConfig:
+    """The Spark session of ``build_neighborhoods``."""
+
+    master: str | None = field(default=None, metadata=NEUTRAL)
+    """Spark master; ``null`` leaves it to spark-submit, or to ``local[*]`` without it."""
+
+    graphframes_jar: str | None = field(default=None, metadata=NEUTRAL)
+    """A jar file with GraphFrames' JVM half. ``null`` fetches the one that fits from Maven by spark.jars.packages."""
+
+    conf: dict[str, Any] = field(default_factory=dict, metadata=NEUTRAL)
+    """Spark's own configuration: ``spark.conf.<key>``, such as ``spark.conf.spark.driver.memory=4g``."""
+
+
+@dataclass(frozen=True)
+class StorageConfig:
+    """How ``s3://`` is reached. Credentials come from the AWS environment, as boto3 finds them."""
+
+    endpoint_url: str | None = field(default=None, metadata=NEUTRAL)
+    """Endpoint of an S3 protocol server other than AWS."""
+
+    region: str | None = field(default=None, metadata=NEUTRAL)
+    """AWS region."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What ``report`` prints."""
+
+    traces: int = field(default=2, metadata=NEUTRAL)
+    """Accepted traces that are printed whole."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    questions: QuestionsConfig = field(default_factory=QuestionsConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    neighborhoods: NeighborhoodsConfig = field(default_factory=NeighborhoodsConfig)
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
+    linking: LinkingConfig = field(default_factory=LinkingConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    trace: TraceConfig = field(default_factory=TraceConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    judge: EngineConfig | None = None
+    """The engine that judges open answers; the same keys as ``engine``. ``null`` for the same engine."""
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+    spark: SparkConfig = field(default_factory=SparkConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+
+def load_config(schema: type[C], path: str | Path | None, dotlist: Sequence[str] = ()) -> C:
+    """Returns a frozen ``schema`` merged from its defaults, the YAML file ``path`` and ``KEY=VALUE`` pairs.
+
+    Raises :class:`ConfigError` for a missing or unreadable file, an unknown key, a wrong type or a value out of range.
+    """
+    merged = _writable(OmegaConf.structured(schema))
+    layers: list[tuple[str, Any]] = []
+    if path is not None:
+        layers.append((str(path), _read_yaml(Path(path))))
+    for pair in dotlist:
+        if "=" not in pair:
+            raise ConfigError(f"'{pair}' is not KEY=VALUE", "command line", "write for example run.limit=100")
+        layers.append((f"command line: {pair}", OmegaConf.from_dotlist([pair])))
+    for where, layer in layers:
+        for key in _unknown_keys(schema, OmegaConf.to_container(layer), ""):
+            raise ConfigError(f"unknown config key '{key}'", where, _nearest(schema, key))
+        try:
+            merged = cast(DictConfig, OmegaConf.merge(merged, layer))
+        except OmegaConfBaseException as error:
+            key = getattr(error, "full_key", None) or "?"
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f"config key '{key}': {reason}", where, "see docs/configuration.md for its type"
+            ) from None
+    try:
+        config = cast(C, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config: {str(error).splitlines()[0]}", str(path or "")) from None
+    if isinstance(config, Config):
+        _require_ranges(config)
+    return config
+
+
+def show_config(config: Any) -> str:
+    """Returns a resolved config as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Returns a config as plain JSON-able values."""
+    return cast(
+        dict[str, Any],
+        OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True, structured_config_mode=None),
+    )
+
+
+def result_keys(config: Config) -> dict[str, Any]:
+    """Returns those ``key: value`` pairs on which the rows of a run depend.
+
+    Left out are the fields marked :data:`NEUTRAL`, where the run lies, how far it goes (``run.limit``) and how the graph
+    was built (its manifest has a fingerprint of its own).
+    """
+    left_out = ("run.uri", "run.limit", "graph.", "neighborhoods.", "embeddings.")
+    neutral = {key for key, metadata, _ in walk_fields(type(config)) if metadata == NEUTRAL}
+    neutral |= {key.replace("engine.", "judge.", 1) for key in neutral if key.startswith("engine.")}
+    return {
+        key: value
+        for key, value in leaves(to_dict(config))
+        if not key.startswith(left_out) and not any(key == n or key.startswith(f"{n}.") for n in neutral)
+    }
+
+
+def walk_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    """Yields ``(dotted key, metadata, field)`` for every leaf field of a config class, in order of definition."""
+    for item in dataclasses.fields(schema):
+        section = _section(item)
+        if section is not None and item.name != "judge":
+            yield from walk_fields(section, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", dict(item.metadata), item
+
+
+def _section(item: dataclasses.Field[Any]) -> type[Any] | None:
+    name = str(item.type).removesuffix(" | None")
+    candidate = globals().get(name)
+    return candidate if dataclasses.is_dataclass(candidate) and isinstance(candidate, type) else None
+
+
+def _writable(node: DictConfig) -> DictConfig:
+    # OmegaConf marks every nested frozen dataclass read-only, which forbids merging into it; to_object gives frozen
+    # instances back all the same.
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            _writable(child)
+    return node
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        layer = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise ConfigError("the config file does not exist", str(path), "see configs/ for examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"the config file is not readable YAML: {error}", str(path), "mend the file") from None
+    if not isinstance(layer, DictConfig):
+        raise ConfigError("the config file is not a mapping of keys", str(path), "see configs/ for examples")
+    return layer
+
+
+def _unknown_keys(schema: type[Any], layer: Any, prefix: str) -> Iterator[str]:
+    fields = {item.name: item for item in dataclasses.fields(schema)}
+    for name, value in (layer or {}).items():
+        key = f"{prefix}{name}"
+        if name not in fields:
+            yield key
+        elif (section := _section(fields[name])) is not None and isinstance(value, dict):
+            yield from _unknown_keys(section, value, f"{key}.")
+
+
+def _nearest(schema: type[Any], key: str) -> str:
+    known = [known for known, _, _ in walk_fields(schema)]
+    known += [name.replace("engine.", "judge.", 1) for name in known if name.startswith("engine.")]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not close:
+        last = key.rpartition(".")[2]
+        close = [k for k in known if k.rpartition(".")[2] == last][:1]
+    return f"did you mean '{close[0]}'?" if close else "see docs/configuration.md for all keys"
+
+
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ``(dotted key, value)`` of nested dicts: Spark's dotted keys arrive nested from the command line."""
+    if isinstance(value, dict) and value:
+        for name, child in value.items():
+            yield from leaves(child, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, value
+
+
+def _require_ranges(config: Config) -> None:
+    at_least_one = {
+        "run.shard_questions": config.run.shard_questions,
+        "run.limit": config.run.limit,
+        "neighborhoods.radius": config.neighborhoods.radius,
+        "neighborhoods.buckets": config.neighborhoods.buckets,
+        "neighborhoods.processes": config.neighborhoods.processes,
+        "embeddings.batch_size": config.embeddings.batch_size,
+        "embeddings.workers": config.embeddings.workers,
+        "linking.top_k": config.linking.top_k,
+        "linking.max_mentions": config.linking.max_mentions,
+        "paths.max_candidates": config.paths.max_candidates,
+        "paths.top_k": config.paths.top_k,
+        "paths.max_pairs": config.paths.max_pairs,
+        "trace.attempts": config.trace.attempts,
+        "workers.count": config.workers.count,
+        "workers.shards_in_flight": config.workers.shards_in_flight,
+    }
+    for key, number in at_least_one.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"config key '{key}' is {number}", remedy="it must be 1 or more")
+    for dataset in config.questions.sources:
+        if dataset not in {member.value for member in Dataset}:
+            close = difflib.get_close_matches(dataset, [member.value for member in Dataset], n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise ConfigError(
+                f"config key 'questions.sources.{dataset}' names no dataset",
+                remedy=f"{hint}datasets are {', '.join(member.value for member in Dataset)}",
+            )

@@ -1,0 +1,256 @@
+"""What lies on disk: one pyarrow schema a dataset, and the closed lists that its columns draw from.
+
+A folder with a ``_manifest.json`` is finished; readers refuse one without. Node and relation names are PrimeKG's.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import pyarrow as pa
+
+from medreason_dist.ids import fingerprint
+
+
+class Dataset(StrEnum):
+    """The question sources. Their order decides which of two identical rows is kept."""
+
+    medqa = "medqa"
+    medmcqa = "medmcqa"
+    pubmedqa = "pubmedqa"
+    pubmedqa_artificial = "pubmedqa_artificial"
+    pubmedqa_unlabeled = "pubmedqa_unlabeled"
+    mmlu = "mmlu"
+    medxpertqa = "medxpertqa"
+    huatuo = "huatuo"
+    hle = "hle"
+
+
+class NodeType(StrEnum):
+    """PrimeKG's ten node types."""
+
+    anatomy = "anatomy"
+    biological_process = "biological_process"
+    cellular_component = "cellular_component"
+    disease = "disease"
+    drug = "drug"
+    phenotype = "effect/phenotype"
+    exposure = "exposure"
+    protein = "gene/protein"
+    molecular_function = "molecular_function"
+    pathway = "pathway"
+
+
+class Status(StrEnum):
+    """What became of a question."""
+
+    accepted = "accepted"
+    rejected = "rejected"
+
+
+class RejectReason(StrEnum):
+    """Why a question was rejected: a closed list, in the order of the program's stages."""
+
+    too_long = "too_long"
+    """A prompt would not fit the model's context."""
+    engine_error = "engine_error"
+    """A request still failed after its retries."""
+    no_mentions = "no_mentions"
+    """Neither the gazetteer nor the engine found an entity in question or answer."""
+    no_question_entity = "no_question_entity"
+    """No mention of the question could be linked to a node."""
+    no_answer_entity = "no_answer_entity"
+    """No mention of the answer could be linked to a node."""
+    no_path_within_bound = "no_path_within_bound"
+    """No question entity and answer entity are within twice the neighborhoods' radius."""
+    pruned_all = "pruned_all"
+    """The engine kept none of the candidate paths."""
+    malformed_trace = "malformed_trace"
+    """The completion does not have the sections of a trace."""
+    truncated = "truncated"
+    """The completion ended by its token limit."""
+    leaked_answer = "leaked_answer"
+    """Without its answer statements the reasoning has nothing left to answer from."""
+    wrong_answer = "wrong_answer"
+    """The answer given from the reasoning alone is not the right one."""
+    judge_rejected = "judge_rejected"
+    """The judge did not accept the answer given from the reasoning alone."""
+
+
+class DropReason(StrEnum):
+    """Why a row of a source did not become a question: a closed list."""
+
+    invalid_input = "invalid_input"
+    """A field is missing, of a wrong type or out of range; the detail names it."""
+    duplicate = "duplicate"
+    """Another row has the same content id; the detail names the row that is kept."""
+    contaminated = "contaminated"
+    """A benchmark has the same question; the detail names its row."""
+
+
+class LinkedBy(StrEnum):
+    """How a mention became an entity."""
+
+    exact = "exact"
+    """The mention is a node's name."""
+    alias = "alias"
+    """The mention and a node's name have the same normal form (:func:`medreason_dist.reasoning.mentions.normal_form`)."""
+    embedding = "embedding"
+    """The nearest name embedding, above ``linking.certain_score``."""
+    engine = "engine"
+    """The engine chose among candidates."""
+
+
+# Graph ---------------------------------------------------------------------------------------------------------------
+
+NODES: Final = pa.schema(
+    {
+        "node_index": pa.int32(),
+        "node_id": pa.string(),
+        "node_type": pa.string(),
+        "node_name": pa.string(),
+        "node_source": pa.string(),
+        "degree": pa.int32(),
+    }
+)
+"""Sorted by node_index. ``degree`` counts distinct neighbors."""
+
+EDGES: Final = pa.schema(
+    {"src": pa.int32(), "dst": pa.int32(), "relation": pa.string(), "display_relation": pa.string()}
+)
+"""Both directions, sorted by all four columns, no self loops, no duplicates."""
+
+NEIGHBORHOODS: Final = pa.schema(
+    {"seed": pa.int32(), "hop": pa.int8(), "nodes": pa.list_(pa.int32()), "relations": pa.list_(pa.int16())}
+)
+"""In folders ``bucket=<n>/``. ``nodes`` holds, sorted, the nodes whose shortest distance to ``seed`` is ``hop`` (from 1
+up). At hop 1 ``relations`` is as long as ``nodes`` and holds indexes into the manifest's ``relation_sets``; null beyond.
+"""
+
+EMBEDDINGS_COLUMNS: Final = ("node_index", "embedding")
+
+
+def embeddings(dimension: int) -> pa.Schema:
+    """Returns the schema of node name embeddings: unit vectors of ``dimension`` float16."""
+    return pa.schema({"node_index": pa.int32(), "embedding": pa.list_(pa.float16(), dimension)})
+
+
+# Questions -----------------------------------------------------------------------------------------------------------
+
+OPTIONS: Final = pa.list_(pa.struct({"label": pa.string(), "text": pa.string()}))
+
+QUESTIONS: Final = pa.schema(
+    {
+        "question_id": pa.string(),
+        "dataset": pa.string(),
+        "row_in_dataset": pa.int64(),
+        "id_in_dataset": pa.string(),
+        "subject": pa.string(),
+        "question": pa.string(),
+        "context": pa.string(),
+        "options": OPTIONS,
+        "answer": pa.string(),
+        "answer_label": pa.string(),
+        "answer_context": pa.string(),
+    }
+)
+"""Sorted by question_id. ``row_in_dataset`` counts from 0 over the source's files in name order. ``id_in_dataset`` is the
+source's own id, or the row number. ``context`` is PubMedQA's abstract. ``options`` is empty for an open question;
+``answer_label`` then is null, and holds several labels joined by a comma where several are right. ``answer_context`` is
+text that explains the answer and names its entities where the answer itself (yes, no, maybe) names none.
+"""
+
+DROPPED: Final = pa.schema(
+    {
+        "dataset": pa.string(),
+        "row_in_dataset": pa.int64(),
+        "drop_reason": pa.string(),
+        "detail": pa.string(),
+        "row": pa.string(),
+    }
+)
+"""``row`` is the row as read, as JSON (or as text where it was not JSON)."""
+
+# Traces --------------------------------------------------------------------------------------------------------------
+
+ENTITIES: Final = pa.list_(
+    pa.struct(
+        {
+            "node_index": pa.int32(),
+            "name": pa.string(),
+            "type": pa.string(),
+            "mention": pa.string(),
+            "score": pa.float32(),
+            "linked_by": pa.string(),
+        }
+    )
+)
+
+TRACES: Final = pa.schema(
+    {
+        "question_id": pa.string(),
+        "dataset": pa.string(),
+        "id_in_dataset": pa.string(),
+        "subject": pa.string(),
+        "question": pa.string(),
+        "context": pa.string(),
+        "options": OPTIONS,
+        "answer": pa.string(),
+        "answer_label": pa.string(),
+        "status": pa.string(),
+        "reject_reason": pa.string(),
+        "reject_detail": pa.string(),
+        "mentions": pa.list_(
+            pa.struct({"text": pa.string(), "side": pa.string(), "type": pa.string(), "found_by": pa.string()})
+        ),
+        "question_entities": ENTITIES,
+        "answer_entities": ENTITIES,
+        "candidate_path_count": pa.int64(),
+        "paths": pa.list_(
+            pa.struct(
+                {
+                    "nodes": pa.list_(pa.int32()),
+                    "names": pa.list_(pa.string()),
+                    "relations": pa.list_(pa.string()),
+                    "rank": pa.int32(),
+                    "reason": pa.string(),
+                }
+            )
+        ),
+        "reasoning": pa.string(),
+        "conclusion": pa.string(),
+        "answer_from_reasoning": pa.string(),
+        "judge": pa.struct({"verdict": pa.string(), "by": pa.string()}),
+        "grounding": pa.struct({"path_nodes": pa.int32(), "path_nodes_named": pa.int32()}),
+        "usage": pa.list_(
+            pa.struct(
+                {
+                    "stage": pa.string(),
+                    "requests": pa.int32(),
+                    "prompt_tokens": pa.int64(),
+                    "completion_tokens": pa.int64(),
+                    "replayed_tokens": pa.int64(),
+                }
+            )
+        ),
+        "prompts": pa.list_(pa.struct({"stage": pa.string(), "version": pa.string(), "sha256": pa.string()})),
+        "model": pa.string(),
+        "judge_model": pa.string(),
+        "attempts": pa.int32(),
+        "latency_s": pa.float64(),
+    }
+)
+"""One row for every question of the shard, in question_id order. A rejected row holds what was found up to its exit.
+
+``candidate_path_count`` is the number of shortest paths that exist, which may exceed the number that was offered to the
+engine. In ``paths``, ``relations`` has one entry a hop (several that hold between the same two nodes joined by `` | ``),
+``rank`` counts from 1 within its entity pair, and ``reason`` says why the path was kept. ``judge.by`` is
+``option_match`` or the judge's model. ``grounding`` counts the distinct nodes of the kept paths and those whose names the
+reasoning holds.
+"""
+
+
+def schema_fingerprint(schema: pa.Schema) -> str:
+    """Returns a digest (16 hex digits) of a schema's field names and types, for manifests."""
+    return fingerprint([[field.name, str(field.type)] for field in schema])[:16]

@@ -1,0 +1,252 @@
+"""Folders on a disk or under ``s3://``, behind one class. The only room that imports boto3.
+
+Writes are atomic: a reader sees the whole file or none. ``create`` has exactly one winner. A folder is finished once its
+``_manifest.json`` is there, which is why that is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medreason_dist.config import StorageConfig
+from medreason_dist.errors import StorageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MANIFEST = "_manifest.json"
+
+
+class Folder:
+    """A folder at ``uri``: a path, or ``s3://bucket/prefix``. Names are relative, with ``/`` between their parts.
+
+    Every method raises :class:`StorageError` where the place cannot be reached, read or written. Instances may be
+    pickled; the S3 client is made on first use.
+    """
+
+    def __init__(self, uri: str, config: StorageConfig | None = None) -> None:
+        self.uri = uri.rstrip("/") if uri != "/" else uri
+        self._config = config or StorageConfig()
+        scheme, separator, rest = self.uri.partition("://")
+        if separator and scheme not in ("s3", "file"):
+            raise StorageError(f"'{scheme}://' is not supported", uri, "give a folder or s3://bucket/prefix")
+        self.is_s3 = bool(separator) and scheme == "s3"
+        self._path = Path(rest if separator else self.uri)
+        self._bucket, _, self._prefix = rest.partition("/") if self.is_s3 else ("", "", "")
+        if self.is_s3 and not self._bucket:
+            raise StorageError("the URI names no bucket", uri, "give s3://bucket/prefix")
+
+    def __repr__(self) -> str:
+        return f"Folder({self.uri!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_client"}
+
+    def child(self, name: str) -> Folder:
+        """Returns the folder ``name`` in this one."""
+        return Folder(f"{self.uri}/{name}", self._config)
+
+    @property
+    def path(self) -> Path:
+        """The folder on this machine's disk; raises :class:`StorageError` for ``s3://``."""
+        if self.is_s3:
+            raise StorageError("a folder on this machine is needed here", self.uri, "give a path without s3://")
+        return self._path
+
+    # Bytes
+
+    def read(self, name: str) -> bytes:
+        """Returns a file's content; raises :class:`FileNotFoundError` where there is none."""
+        with self._errors(name):
+            if not self.is_s3:
+                return (self._path / name).read_bytes()
+            return self._client.get_object(Bucket=self._bucket, Key=self._key(name))["Body"].read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file whole, replacing what was there."""
+        with self._errors(name):
+            if self.is_s3:
+                self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content)
+                return
+            with self._temporary(name, content) as temporary:
+                os.replace(temporary, self._path / name)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes a file whole unless it exists; returns whether this call wrote it. Of several callers one wins."""
+        with self._errors(name):
+            if self.is_s3:
+                return self._create_object(name, content)
+            with self._temporary(name, content) as temporary:
+                try:
+                    os.link(temporary, self._path / name)
+                except FileExistsError:
+                    return False
+                return True
+
+    def exists(self, name: str) -> bool:
+        """Returns whether a file is there."""
+        with self._errors(name):
+            if not self.is_s3:
+                return (self._path / name).is_file()
+            try:
+                self._client.head_object(Bucket=self._bucket, Key=self._key(name))
+            except self._client.exceptions.ClientError as error:
+                if _status(error) == 404:
+                    return False
+                raise
+            return True
+
+    def names(self, suffix: str = "") -> list[str]:
+        """Returns, sorted, the names of all files below this folder that end in ``suffix``."""
+        with self._errors(""):
+            if not self.is_s3:
+                found = (p.relative_to(self._path) for p in self._path.rglob("*") if p.is_file())
+                names = [p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts)]
+            else:
+                pages = self._client.get_paginator("list_objects_v2").paginate(
+                    Bucket=self._bucket, Prefix=self._key("")
+                )
+                start = len(self._key(""))
+                names = [item["Key"][start:] for page in pages for item in page.get("Contents", [])]
+        return sorted(name for name in names if name.endswith(suffix))
+
+    def delete(self, name: str) -> None:
+        """Deletes a file; no error where there is none."""
+        with self._errors(name):
+            if self.is_s3:
+                self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+            else:
+                (self._path / name).unlink(missing_ok=True)
+
+    # Tables and JSON
+
+    def read_table(self, name: str, schema: pa.Schema | None = None) -> pa.Table:
+        """Returns a Parquet file's rows; raises :class:`StorageError` where its columns are not ``schema``'s."""
+        try:
+            table = pq.ParquetFile(io.BytesIO(self.read(name))).read()
+        except FileNotFoundError:
+            raise StorageError("the file does not exist", f"{self.uri}/{name}", "build it anew") from None
+        except pa.ArrowInvalid as error:
+            raise StorageError(
+                f"the file is not readable Parquet: {error}", f"{self.uri}/{name}", "build it anew"
+            ) from None
+        if schema is not None and table.schema.names != schema.names:
+            raise StorageError(
+                f"the file has columns {table.schema.names}, expected {schema.names}",
+                f"{self.uri}/{name}",
+                "it was written by another version: build it anew",
+            )
+        return table
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Writes a table as zstd Parquet, whole."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        self.write(name, sink.getvalue())
+
+    def read_json(self, name: str) -> Any:
+        """Returns a JSON file's value; raises :class:`FileNotFoundError` or :class:`StorageError`."""
+        try:
+            return json.loads(self.read(name))
+        except ValueError as error:
+            raise StorageError(f"the file is not JSON: {error}", f"{self.uri}/{name}", "build it anew") from None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes a value as indented JSON, whole."""
+        self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    # Inside
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+    @cached_property
+    def _client(self) -> S3Client:
+        import boto3
+        from botocore.config import Config as BotoConfig
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self._config.endpoint_url,
+            region_name=self._config.region,
+            config=BotoConfig(retries={"mode": "standard", "max_attempts": 6}, connect_timeout=10, read_timeout=60),
+        )
+
+    @contextlib.contextmanager
+    def _temporary(self, name: str, content: bytes) -> Iterator[str]:
+        target = self._path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            yield temporary
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def _create_object(self, name: str, content: bytes) -> bool:
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content, IfNoneMatch="*")
+        except self._client.exceptions.ClientError as error:
+            if _status(error) not in (409, 412):
+                raise
+            # The client's own retry of a PUT whose answer was lost gets 412 although the first one succeeded.
+            return self.read(name) == content
+        return True
+
+    @contextlib.contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        where = f"{self.uri}/{name}" if name else self.uri
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"the storage failed: {error.strerror or error}", where, "check path, rights and space"
+            ) from error
+        except Exception as error:
+            if not self.is_s3:
+                raise
+            raise _s3_error(error, where) from error
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _s3_error(error: Exception, where: str) -> Exception:
+    """Returns the exception to raise for one of botocore's."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return StorageError(
+            "there are no credentials for S3", where, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
+        )
+    if isinstance(error, exceptions.ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in ("NoSuchKey",):
+            return FileNotFoundError(where)
+        if code in ("NoSuchBucket",):
+            return StorageError("the bucket does not exist", where, "create it, or correct the URI")
+        if _status(error) in (401, 403):
+            return StorageError(f"S3 denies access ({code})", where, "check the credentials and their policy")
+        return StorageError(f"S3 answers {code or _status(error)}: {error}", where, "check the endpoint and try again")
+    if isinstance(error, exceptions.BotoCoreError):
+        return StorageError(f"S3 cannot be reached: {error}", where, "check storage.endpoint_url, region and network")
+    return error
