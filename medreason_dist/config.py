@@ -203,7 +203,7 @@ class TraceConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What completes prompts. Fields from ``max_model_len`` on are vLLM's own ``EngineArgs``; null leaves its default."""
+    """What completes prompts. From ``max_model_len`` on the fields are vLLM's ``EngineArgs``; null leaves its default."""
 
     kind: EngineKind = EngineKind.vllm
     """``vllm``, ``openai`` or ``scripted``."""
@@ -367,9 +367,8 @@ def load_config(schema: type[C], path: str | Path | None, dotlist: Sequence[str]
         except OmegaConfBaseException as error:
             key = getattr(error, "full_key", None) or "?"
             reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"config key '{key}': {reason}", where, "see docs/configuration.md for its type"
-            ) from None
+            remedy = "see docs/configuration.md for its type"
+            raise ConfigError(f"config key '{key}': {reason}", where, remedy) from None
     try:
         config = cast(C, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
@@ -386,17 +385,15 @@ def show_config(config: Any) -> str:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Returns a config as plain JSON-able values."""
-    return cast(
-        dict[str, Any],
-        OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True, structured_config_mode=None),
-    )
+    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    return cast(dict[str, Any], container)
 
 
 def result_keys(config: Config) -> dict[str, Any]:
     """Returns those ``key: value`` pairs on which the rows of a run depend.
 
-    Left out are the fields marked :data:`NEUTRAL`, where the run lies, how far it goes (``run.limit``) and how the graph
-    was built (its manifest has a fingerprint of its own).
+    Left out are the fields marked :data:`NEUTRAL`, where the run lies, how far it goes (``run.limit``) and how the
+    graph was built (its manifest has a fingerprint of its own).
     """
     left_out = ("run.uri", "run.limit", "graph.", "neighborhoods.", "embeddings.")
     neutral = {key for key, metadata, _ in walk_fields(type(config)) if metadata == NEUTRAL}

@@ -13,7 +13,8 @@
           ├── PromptTooLong     prompt and completion exceed the model's context
           └── EngineDead        the engine will not complete anything again: its actor has to end
 
-A question that fails is never an exception: it is a rejection with a reason (:class:`medreason_dist.schemas.RejectReason`).
+A question that fails is never an exception: it is a rejection with a reason : see
+:class:`medreason_dist.schemas.RejectReason`.
 """
 
 from __future__ import annotations

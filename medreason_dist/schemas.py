@@ -95,7 +95,7 @@ class LinkedBy(StrEnum):
     exact = "exact"
     """The mention is a node's name."""
     alias = "alias"
-    """The mention and a node's name have the same normal form (:func:`medreason_dist.reasoning.mentions.normal_form`)."""
+    """The mention and a node's name have the same :func:`~medreason_dist.reasoning.mentions.normal_form`."""
     embedding = "embedding"
     """The nearest name embedding, above ``linking.certain_score``."""
     engine = "engine"
@@ -124,8 +124,9 @@ EDGES: Final = pa.schema(
 NEIGHBORHOODS: Final = pa.schema(
     {"seed": pa.int32(), "hop": pa.int8(), "nodes": pa.list_(pa.int32()), "relations": pa.list_(pa.int16())}
 )
-"""In folders ``bucket=<n>/``. ``nodes`` holds, sorted, the nodes whose shortest distance to ``seed`` is ``hop`` (from 1
-up). At hop 1 ``relations`` is as long as ``nodes`` and holds indexes into the manifest's ``relation_sets``; null beyond.
+"""In folders ``bucket=<n>/``. ``nodes`` holds, sorted, the nodes whose shortest distance to ``seed`` is ``hop`` (from
+1 up). At hop 1 ``relations`` is as long as ``nodes`` and holds indexes into the manifest's ``relation_sets``; null
+beyond.
 """
 
 EMBEDDINGS_COLUMNS: Final = ("node_index", "embedding")
@@ -155,8 +156,8 @@ QUESTIONS: Final = pa.schema(
         "answer_context": pa.string(),
     }
 )
-"""Sorted by question_id. ``row_in_dataset`` counts from 0 over the source's files in name order. ``id_in_dataset`` is the
-source's own id, or the row number. ``context`` is PubMedQA's abstract. ``options`` is empty for an open question;
+"""Sorted by question_id. ``row_in_dataset`` counts from 0 over the source's files in name order. ``id_in_dataset`` is
+the source's own id, or the row number. ``context`` is PubMedQA's abstract. ``options`` is empty for an open question;
 ``answer_label`` then is null, and holds several labels joined by a comma where several are right. ``answer_context`` is
 text that explains the answer and names its entities where the answer itself (yes, no, maybe) names none.
 """
@@ -244,10 +245,10 @@ TRACES: Final = pa.schema(
 """One row for every question of the shard, in question_id order. A rejected row holds what was found up to its exit.
 
 ``candidate_path_count`` is the number of shortest paths that exist, which may exceed the number that was offered to the
-engine. In ``paths``, ``relations`` has one entry a hop (several that hold between the same two nodes joined by `` | ``),
-``rank`` counts from 1 within its entity pair, and ``reason`` says why the path was kept. ``judge.by`` is
-``option_match`` or the judge's model. ``grounding`` counts the distinct nodes of the kept paths and those whose names the
-reasoning holds.
+engine. In ``paths``, ``relations`` has one entry a hop (several between the same two nodes joined by `` | ``), ``rank``
+counts from 1 within its entity pair, and ``reason`` says why the path was kept. ``judge.by`` is
+``option_match`` or the judge's model. ``grounding`` counts the distinct nodes of the kept paths and those whose names
+the reasoning holds.
 """
 
 

@@ -1,7 +1,7 @@
 """Folders on a disk or under ``s3://``, behind one class. The only room that imports boto3.
 
-Writes are atomic: a reader sees the whole file or none. ``create`` has exactly one winner. A folder is finished once its
-``_manifest.json`` is there, which is why that is written last.
+Writes are atomic: a reader sees the whole file or none. ``create`` has exactly one winner. A folder is finished once
+its ``_manifest.json`` is there, which is why that is written last.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Folder:
                 self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content)
                 return
             with self._temporary(name, content) as temporary:
-                os.replace(temporary, self._path / name)
+                temporary.replace(self._path / name)
 
     def create(self, name: str, content: bytes) -> bool:
         """Writes a file whole unless it exists; returns whether this call wrote it. Of several callers one wins."""
@@ -184,20 +184,20 @@ class Folder:
         )
 
     @contextlib.contextmanager
-    def _temporary(self, name: str, content: bytes) -> Iterator[str]:
+    def _temporary(self, name: str, content: bytes) -> Iterator[Path]:
         target = self._path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".")
+        descriptor, path = tempfile.mkstemp(dir=target.parent, prefix=".")
+        temporary = Path(path)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+            temporary.chmod(0o644)
             yield temporary
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
 
     def _create_object(self, name: str, content: bytes) -> bool:
         try:
@@ -235,18 +235,18 @@ def _s3_error(error: Exception, where: str) -> Exception:
     from botocore import exceptions
 
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return StorageError(
-            "there are no credentials for S3", where, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
-        )
-    if isinstance(error, exceptions.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in ("NoSuchKey",):
-            return FileNotFoundError(where)
-        if code in ("NoSuchBucket",):
-            return StorageError("the bucket does not exist", where, "create it, or correct the URI")
-        if _status(error) in (401, 403):
-            return StorageError(f"S3 denies access ({code})", where, "check the credentials and their policy")
-        return StorageError(f"S3 answers {code or _status(error)}: {error}", where, "check the endpoint and try again")
+        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run under a role"
+        return StorageError("there are no credentials for S3", where, remedy)
     if isinstance(error, exceptions.BotoCoreError):
         return StorageError(f"S3 cannot be reached: {error}", where, "check storage.endpoint_url, region and network")
-    return error
+    if not isinstance(error, exceptions.ClientError):
+        return error
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code == "NoSuchKey":
+        return FileNotFoundError(where)
+    what, remedy = f"S3 answers {code or _status(error)}: {error}", "check the endpoint and try again"
+    if code == "NoSuchBucket":
+        what, remedy = "the bucket does not exist", "create it, or correct the URI"
+    elif _status(error) in (401, 403):
+        what, remedy = f"S3 denies access ({code})", "check the credentials and their policy"
+    return StorageError(what, where, remedy)
