@@ -56,6 +56,17 @@ class EngineKind(StrEnum):
     """Recorded completions, for tests."""
 
 
+class StructuredOutputs(StrEnum):
+    """How an OpenAI-compatible endpoint is asked for the form of a reply."""
+
+    vllm = "vllm"
+    """JSON schema by ``response_format``, choices and regular expressions by vLLM's ``structured_outputs``."""
+    json_schema = "json_schema"
+    """JSON schema by ``response_format``; choices and sections by the prompt alone."""
+    none = "none"
+    """By the prompt alone."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The run and its folder."""
@@ -159,7 +170,7 @@ class LinkingConfig:
     max_mentions: int = 12
     """Mentions that are linked on each side (question, answer), in order of appearance."""
 
-    max_tokens: int = 256
+    max_tokens: int = 512
     """Token limit of the completion that extracts mentions, and of the one that decides between candidates."""
 
 
@@ -203,7 +214,7 @@ class TraceConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What completes prompts. From ``max_model_len`` on the fields are vLLM's ``EngineArgs``; null leaves its default."""
+    """What completes prompts. ``max_model_len`` to ``trust_remote_code`` are vLLM's ``EngineArgs``; null: its default."""
 
     kind: EngineKind = EngineKind.vllm
     """``vllm``, ``openai`` or ``scripted``."""
@@ -231,6 +242,9 @@ class EngineConfig:
 
     max_retries: int = field(default=4, metadata=NEUTRAL)
     """openai: retries of a request after a connection error, 429 or 5xx, by the client library with backoff."""
+
+    structured_outputs: StructuredOutputs = StructuredOutputs.vllm
+    """openai: what the endpoint understands: ``vllm``, ``json_schema`` or ``none``. Replies are checked in any case."""
 
     max_model_len: int | None = None
     """Longest prompt and completion together, in tokens. openai: needed where the endpoint does not tell."""
@@ -358,7 +372,7 @@ def load_config(schema: type[C], path: str | Path | None, dotlist: Sequence[str]
     for pair in dotlist:
         if "=" not in pair:
             raise ConfigError(f"'{pair}' is not KEY=VALUE", "command line", "write for example run.limit=100")
-        layers.append((f"command line: {pair}", OmegaConf.from_dotlist([pair])))
+        layers.append((f"command line: {pair}", _parse_pair(pair)))
     for where, layer in layers:
         for key in _unknown_keys(schema, OmegaConf.to_container(layer), ""):
             raise ConfigError(f"unknown config key '{key}'", where, _nearest(schema, key))
@@ -371,8 +385,12 @@ def load_config(schema: type[C], path: str | Path | None, dotlist: Sequence[str]
             raise ConfigError(f"config key '{key}': {reason}", where, remedy) from None
     try:
         config = cast(C, OmegaConf.to_object(merged))
+        # Merging does not check the values of dict[str, str]; building a structured config from the result does.
+        OmegaConf.structured(config)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"config: {str(error).splitlines()[0]}", str(path or "")) from None
+        key = getattr(error, "full_key", None) or "?"
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"config key '{key}': {reason}", ", ".join(where for where, _ in layers)) from None
     if isinstance(config, Config):
         _require_ranges(config)
     return config
@@ -444,6 +462,14 @@ def _read_yaml(path: Path) -> Any:
     return layer
 
 
+def _parse_pair(pair: str) -> Any:
+    try:
+        return OmegaConf.from_dotlist([pair])
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the value is not YAML: {reason}", f"command line: {pair}", "quote or mend it") from None
+
+
 def _unknown_keys(schema: type[Any], layer: Any, prefix: str) -> Iterator[str]:
     fields = {item.name: item for item in dataclasses.fields(schema)}
     for name, value in (layer or {}).items():
@@ -494,6 +520,11 @@ def _require_ranges(config: Config) -> None:
     for key, number in at_least_one.items():
         if number is not None and number < 1:
             raise ConfigError(f"config key '{key}' is {number}", remedy="it must be 1 or more")
+    if config.trace.attempts > 1 and config.engine.temperature == 0:
+        raise ConfigError(
+            "config key 'trace.attempts' is more than 1 while 'engine.temperature' is 0: every attempt would be the same",
+            remedy="set engine.temperature=0.7, or trace.attempts=1",
+        )
     for dataset in config.questions.sources:
         if dataset not in {member.value for member in Dataset}:
             close = difflib.get_close_matches(dataset, [member.value for member in Dataset], n=1)

@@ -49,6 +49,24 @@ class Status(StrEnum):
     rejected = "rejected"
 
 
+class Side(StrEnum):
+    """Where a mention stands."""
+
+    question = "question"
+    answer = "answer"
+
+
+class Stage(StrEnum):
+    """The requests of one question, in the order of the program."""
+
+    extract = "extract"
+    link = "link"
+    prune = "prune"
+    trace = "trace"
+    answer = "answer"
+    judge = "judge"
+
+
 class RejectReason(StrEnum):
     """Why a question was rejected: a closed list, in the order of the program's stages."""
 

@@ -1,0 +1,31 @@
+"""Engines: what completes a prompt. One protocol (``base.py``), one file for each kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medreason_dist.config import EngineConfig
+    from medreason_dist.engines.base import Engine
+
+
+def open_engine(config: EngineConfig) -> Engine:
+    """Returns the engine that ``config.kind`` names, ready to complete requests.
+
+    Raises :class:`~medreason_dist.errors.ModelError` where the model or the endpoint is not to be had.
+    """
+    from medreason_dist.config import EngineKind
+
+    match config.kind:
+        case EngineKind.vllm:
+            from medreason_dist.engines.vllm import VLLMEngine
+
+            return VLLMEngine(config)
+        case EngineKind.openai:
+            from medreason_dist.engines.openai import OpenAIEngine
+
+            return OpenAIEngine(config)
+        case EngineKind.scripted:
+            from medreason_dist.engines.scripted import ScriptedEngine
+
+            return ScriptedEngine.from_file(config.model)

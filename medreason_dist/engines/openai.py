@@ -1,0 +1,112 @@
+"""Any endpoint that speaks the OpenAI chat completions protocol. Retries and backoff are the client library's."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from typing import Any
+
+import openai
+
+from medreason_dist.config import EngineConfig, StructuredOutputs
+from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Request
+from medreason_dist.errors import EngineError, ModelError, PromptTooLong
+
+_BYTES_A_TOKEN = 3
+"""English takes about four bytes a token, biomedical names fewer: estimates err on the safe side."""
+
+
+class OpenAIEngine:
+    """A client of the endpoint ``config.base_url``; at most ``config.max_concurrency`` requests are under way."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        if not config.model:
+            raise ModelError("engine.model is not set", remedy="set engine.model to the endpoint's name of the model")
+        self.model = config.model
+        self._config = config
+        self._connection: dict[str, Any] = {
+            "base_url": config.base_url,
+            # The client refuses to start without a key; local endpoints ask for none.
+            "api_key": os.environ.get(config.api_key_env) or "none",
+            "timeout": config.request_timeout_s,
+            "max_retries": config.max_retries,
+        }
+        self._max_model_len = config.max_model_len or _read_max_model_len(self._connection, config)
+        self._client = openai.AsyncOpenAI(**self._connection)
+        self._places = asyncio.Semaphore(config.max_concurrency)
+
+    async def complete(self, request: Request) -> Completion:
+        """See :meth:`medreason_dist.engines.base.Engine.complete`."""
+        estimate = sum(self.count_tokens(message.content) for message in request.messages)
+        if self._max_model_len and request.max_tokens >= self._max_model_len:
+            raise PromptTooLong(f"{request.max_tokens} tokens to come exceed the {self._max_model_len} of the model")
+        try:
+            async with self._places:
+                reply = await self._client.chat.completions.create(
+                    model=self.model,
+                    messages=[{"role": m.role, "content": m.content} for m in request.messages],  # type: ignore[misc]
+                    max_tokens=request.max_tokens,
+                    temperature=request.temperature,
+                    seed=request.seed,
+                    **_constraint_arguments(request.constraint, self._config.structured_outputs),
+                )
+        except openai.BadRequestError as error:
+            if "context" in str(error) or "max_tokens" in str(error) or "too long" in str(error):
+                raise PromptTooLong(f"about {estimate} prompt tokens: {error.message}") from None
+            raise EngineError(f"the endpoint refuses the request: {error.message}") from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            raise _model_error(error, self._config) from None
+        except openai.OpenAIError as error:
+            raise EngineError(f"{type(error).__name__}: {error}") from None
+        if not reply.choices or reply.usage is None:
+            raise EngineError("the endpoint's reply has no choices or no usage")
+        choice = reply.choices[0]
+        return Completion(
+            text=choice.message.content or "",
+            finish_reason=FinishReason.length if choice.finish_reason == "length" else FinishReason.stop,
+            prompt_tokens=reply.usage.prompt_tokens,
+            completion_tokens=reply.usage.completion_tokens,
+        )
+
+    def count_tokens(self, text: str) -> int:
+        """Returns an estimate from the number of bytes."""
+        return math.ceil(len(text.encode()) / _BYTES_A_TOKEN)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+
+def _constraint_arguments(constraint: Constraint | None, form: StructuredOutputs) -> dict[str, Any]:
+    """Returns the arguments that ask for a form, as far as the endpoint understands: replies are checked anyway."""
+    if constraint is None or form is StructuredOutputs.none:
+        return {}
+    if isinstance(constraint, JsonSchema):
+        schema = {"name": "reply", "schema": dict(constraint.schema), "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    if form is StructuredOutputs.json_schema:
+        return {}
+    asked = {"choice": list(constraint.options)} if isinstance(constraint, Choice) else {"regex": constraint.pattern}
+    return {"extra_body": {"structured_outputs": asked}}
+
+
+def _read_max_model_len(connection: dict[str, Any], config: EngineConfig) -> int | None:
+    """Returns the context length that the endpoint tells (vLLM does), having made sure that it serves the model."""
+    try:
+        with openai.OpenAI(**connection) as client:
+            served = {model.id: model for model in client.models.list()}
+    except openai.OpenAIError as error:
+        raise _model_error(error, config) from None
+    if config.model not in served:
+        what = f"the endpoint does not serve '{config.model}' but {', '.join(sorted(served)) or 'nothing'}"
+        raise ModelError(what, str(config.base_url), "correct engine.model")
+    length = getattr(served[config.model], "max_model_len", None)
+    return int(length) if length else None
+
+
+def _model_error(error: openai.OpenAIError, config: EngineConfig) -> ModelError:
+    where = str(config.base_url or "OpenAI's endpoint")
+    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        return ModelError("the endpoint denies access", where, f"set the environment variable {config.api_key_env}")
+    return ModelError(f"the endpoint cannot be used: {error}", where, "check engine.base_url and engine.model")

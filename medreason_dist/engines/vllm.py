@@ -1,0 +1,129 @@
+"""vLLM inside the worker: one AsyncLLM serves all stages of all questions in flight by continuous batching."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medreason_dist.config import EngineConfig
+from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Message, Request
+from medreason_dist.errors import EngineDead, EngineError, ModelError, PromptTooLong
+
+_OURS = frozenset(
+    """kind temperature base_url api_key_env max_concurrency request_timeout_s max_retries structured_outputs vllm_args
+    env""".split()
+)
+"""Fields of :class:`EngineConfig` that are not vLLM's."""
+
+
+class VLLMEngine:
+    """A model in this process's care; vLLM runs it in a process of its own, which ends with this one."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        _require_model(config.model)
+        # vLLM reads its environment when it is imported.
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.update(config.env)
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        try:
+            self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args(config)))
+            self._tokenizer: Any = self._engine.get_tokenizer()
+        except Exception as error:
+            remedy = "check engine.model and the other engine keys; vLLM's own message is above and in the worker's log"
+            raise ModelError(f"vLLM cannot load the model: {error}", config.model, remedy) from error
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise ModelError("the model's tokenizer has no chat template", config.model, "use an instruct model")
+        self.model = config.model
+        self._timeout_s = config.request_timeout_s
+        self._max_model_len: int = self._engine.model_config.max_model_len
+        self._numbers = itertools.count()
+
+    async def complete(self, request: Request) -> Completion:
+        """See :meth:`medreason_dist.engines.base.Engine.complete`."""
+        from vllm import SamplingParams
+        from vllm.inputs.engine import tokens_input
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        token_ids = self._render(request.messages)
+        if len(token_ids) + request.max_tokens > self._max_model_len:
+            wanted = f"{len(token_ids)} prompt tokens and {request.max_tokens} to come"
+            raise PromptTooLong(f"{wanted} exceed the model's {self._max_model_len}")
+        sampling = SamplingParams(
+            temperature=request.temperature,
+            max_tokens=request.max_tokens,
+            seed=request.seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=_structured_outputs(request.constraint),
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                outputs = self._engine.generate(tokens_input(token_ids), sampling, str(next(self._numbers)))
+                final = [output async for output in outputs][-1]
+        except EngineDeadError as error:
+            raise EngineDead(f"vLLM's engine died: {error}") from error
+        except TimeoutError:
+            raise EngineError(f"no completion within {self._timeout_s:.0f} s") from None
+        except Exception as error:
+            if self._engine.errored:
+                raise EngineDead(f"vLLM's engine died: {error}") from error
+            raise EngineError(f"{type(error).__name__}: {error}") from error
+        output = final.outputs[0]
+        return Completion(
+            text=output.text,
+            finish_reason=FinishReason.length if output.finish_reason == "length" else FinishReason.stop,
+            prompt_tokens=len(final.prompt_token_ids),
+            completion_tokens=len(output.token_ids),
+        )
+
+    def count_tokens(self, text: str) -> int:
+        """Returns how many tokens ``text`` takes."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    async def close(self) -> None:
+        """Ends vLLM's process."""
+        self._engine.shutdown()
+
+    def _render(self, messages: Sequence[Message]) -> list[int]:
+        chat = [{"role": message.role, "content": message.content} for message in messages]
+        ids = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
+        return list(ids)
+
+
+def engine_args(config: EngineConfig) -> dict[str, Any]:
+    """Returns vLLM's ``EngineArgs`` for a config: fields that are null are left to vLLM."""
+    given = {name: value for name, value in vars(config).items() if name not in _OURS and value is not None}
+    defaults = {
+        # guidance is the backend that compiles bounded repetitions of a regular expression lazily, and, told so, writes
+        # JSON without the white space in which small models get lost.
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        "disable_log_stats": True,
+    }
+    return {**defaults, **given, **config.vllm_args}
+
+
+def _structured_outputs(constraint: Constraint | None) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    match constraint:
+        case None:
+            return None
+        case Choice(options):
+            return StructuredOutputsParams(choice=list(options))
+        case JsonSchema(schema):
+            return StructuredOutputsParams(json=dict(schema))
+    return StructuredOutputsParams(regex=constraint.pattern)
+
+
+def _require_model(model: str) -> None:
+    if not model:
+        raise ModelError("engine.model is not set", remedy="set engine.model=FOLDER or a hub name")
+    is_path = model.startswith(("/", "./", "../", "~", ".")) or model.count("/") > 1
+    if is_path and not Path(model).expanduser().is_dir():
+        raise ModelError("the model's folder does not exist", model, "set engine.model to a folder or a hub name")

@@ -1,0 +1,94 @@
+"""A run as text for a terminal: its counts, and traces from question to verdict."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medreason_dist.errors import RunError
+from medreason_dist.schemas import TRACES, Side, Status
+from medreason_dist.storage import MANIFEST, Folder
+
+_WIDTH = 110
+
+
+def format_report(run: Folder, traces: int) -> str:
+    """Returns a finished run's counts and the first ``traces`` accepted traces; :class:`RunError` if unfinished."""
+    manifest = read_manifest(run)
+    parts = [format_counts(manifest)]
+    accepted = (row for row in iterate_traces(run) if row["status"] == Status.accepted)
+    parts += [format_trace(row) for row, _ in zip(accepted, range(traces), strict=False)]
+    places = "\n".join(f"  {run.uri}/{name}" for name in ("traces/", "dropped/", MANIFEST))
+    return "\n\n".join([*parts, f"Everything lies in\n{places}"])
+
+
+def read_manifest(run: Folder) -> dict[str, Any]:
+    """Returns a finished run's manifest; :class:`RunError` if there is none."""
+    try:
+        manifest: dict[str, Any] = run.read_json(MANIFEST)
+    except FileNotFoundError:
+        raise RunError("the run is not finished: it has no manifest", run.uri, "start jobs/generate.py again") from None
+    return manifest
+
+
+def iterate_traces(run: Folder) -> Iterator[dict[str, Any]]:
+    """Yields the rows of all traces, shard by shard."""
+    for name in run.child("traces").names(".parquet"):
+        yield from run.child("traces").read_table(name, TRACES).to_pylist()
+
+
+def format_counts(manifest: Mapping[str, Any]) -> str:
+    """Returns the counts of a manifest, from rows read to accepted, and what it cost."""
+    usage = manifest["usage"]
+    spent = usage["prompt_tokens"] + usage["completion_tokens"]
+    lines = [
+        ("rows read", manifest["rows_read"], ""),
+        ("dropped", manifest["dropped"], _listed(manifest["dropped_by_reason"])),
+        ("beyond limit", manifest["beyond_limit"], ""),
+        ("questions", manifest["questions"], f"in {manifest['shards']} shards"),
+        ("accepted", manifest["accepted"], ""),
+        ("rejected", manifest["rejected"], _listed(manifest["rejected_by_reason"])),
+        ("tokens", spent, f"{usage['requests']:,} requests, {usage['tokens_per_accepted'] or 0:,.0f} an accepted row"),
+        ("seconds", round(manifest["wall_s"]), ""),
+    ]
+    return "\n".join(f"{name:<13}{number:>10,}  {note}".rstrip() for name, number, note in lines)
+
+
+def format_trace(row: Mapping[str, Any]) -> str:
+    """Returns one trace: question → entities → paths with relations → reasoning → verdict."""
+    right = f"{row['answer_label']}. {row['answer']}" if row["answer_label"] else row["answer"]
+    options = [f"  {option['label']}. {option['text']}" for option in row["options"] or []]
+    verdict = row["judge"] or {"verdict": "none", "by": "none"}
+    sections = [
+        f"── {row['dataset']} {row['id_in_dataset']} · {row['question_id']} ".ljust(_WIDTH, "─"),
+        _wrap("Question", row["question"]),
+        *options,
+        _wrap("Right answer", right),
+        f"Entities of the {Side.question}: {_entities(row['question_entities'])}",
+        f"Entities of the {Side.answer}: {_entities(row['answer_entities'])}",
+        f"Paths kept, of {row['candidate_path_count']}:",
+        *(f"  {_path(path)}" for path in row["paths"]),
+        _wrap("Reasoning", row["reasoning"] or "none"),
+        _wrap("Answer from the reasoning alone", row["answer_from_reasoning"] or "none"),
+        f"Verdict: {row['status']} ({verdict['verdict']} by {verdict['by']})",
+    ]
+    return "\n".join(sections)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _wrap(title: str, text: str) -> str:
+    paragraphs = [textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="  ") for line in text.split("\n")]
+    return f"{title}:\n" + "\n".join(paragraphs)
+
+
+def _entities(entities: list[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{e['name']} ({e['type']}, {e['linked_by']})" for e in entities)
+
+
+def _path(path: Mapping[str, Any]) -> str:
+    first, *rest = path["names"]
+    return " ".join([first, *(f"—[{r}]→ {name}" for r, name in zip(path["relations"], rest, strict=True))])

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from medreason_dist.engines.base import Completion, JsonSchema, Request
+from medreason_dist.errors import EngineDead, EngineError, PromptTooLong
+from medreason_dist.reasoning.program import run_question
+from medreason_dist.reasoning.prompts import TEMPLATES
+from medreason_dist.reasoning.records import Question
+from medreason_dist.reasoning.stages import Tools
+from medreason_dist.schemas import TRACES, RejectReason, Stage
+from tests.reasoning.conftest import TRACE, obedient
+
+MakeTools = Callable[..., Tools]
+
+QUESTION = Question(
+    question_id="0" * 32,
+    question="A man with type 2 diabetes mellitus needs a drug. Which one?",
+    context=None,
+    options={"A": "Glipizide", "B": "Metformin"},
+    answer="Metformin",
+    answer_label="B",
+    answer_context=None,
+)
+OPEN = replace(QUESTION, options={}, answer_label=None)
+
+
+def run(question: Question, tools: Tools) -> dict[str, Any]:
+    return asyncio.run(run_question(question, tools))
+
+
+def test_a_question_is_accepted_with_everything_that_led_to_it(make_tools: MakeTools) -> None:
+    row = run(QUESTION, make_tools())
+    assert row["status"] == "accepted", row["reject_detail"]
+    assert [e["name"] for e in row["question_entities"]] == ["type 2 diabetes mellitus"]
+    assert [(e["name"], e["linked_by"]) for e in row["answer_entities"]] == [("metformin", "exact")]
+    assert row["paths"] == [
+        {
+            "nodes": [1, 0],
+            "names": ["type 2 diabetes mellitus", "metformin"],
+            "relations": ["indication | off-label use"],
+            "rank": 1,
+            "reason": "no more candidates",
+        }
+    ]
+    assert row["answer_from_reasoning"] == "B"
+    assert row["judge"] == {"verdict": "correct", "by": "option_match"}
+    assert [used["stage"] for used in row["usage"]] == ["extract", "trace", "answer"]
+    assert row["prompts"][0] == {"stage": "extract", "version": "1", "sha256": TEMPLATES[Stage.extract].sha256}
+    columns = {"question_id", "dataset", "id_in_dataset", "subject", "question", "context", "options", "answer"}
+    assert {*row, *columns, "answer_label", "latency_s"} == set(TRACES.names)
+    assert pa.Table.from_pylist([row], TRACES).num_rows == 1
+
+
+def test_an_open_question_is_judged(make_tools: MakeTools) -> None:
+    row = run(OPEN, make_tools())
+    assert (row["status"], row["judge"]) == ("accepted", {"verdict": "correct", "by": "scripted"})
+    assert row["answer_from_reasoning"] == "metformin"
+
+
+@pytest.mark.parametrize(
+    ("question", "overrides", "reason"),
+    [
+        (replace(QUESTION, question="Which?", answer="None of them"), {}, RejectReason.no_mentions),
+        (replace(QUESTION, question="Which one?"), {}, RejectReason.no_question_entity),
+        (replace(QUESTION, answer="None of them"), {}, RejectReason.no_answer_entity),
+        (replace(QUESTION, answer="Sjögren syndrome"), {}, RejectReason.no_path_within_bound),
+        (replace(QUESTION, answer="Type 2 diabetes mellitus"), {}, RejectReason.no_path_within_bound),
+        (QUESTION, {Stage.trace: "It is metformin."}, RejectReason.malformed_trace),
+        (QUESTION, {Stage.trace: "word " * 9000}, RejectReason.truncated),
+        (
+            QUESTION,
+            {Stage.trace: "### Paths\nx\n### Reasoning\nThe answer is B.\n### Conclusion\nB"},
+            RejectReason.leaked_answer,
+        ),
+        (QUESTION, {Stage.answer: "A"}, RejectReason.wrong_answer),
+        (OPEN, {Stage.judge: "incorrect"}, RejectReason.judge_rejected),
+        (QUESTION, {Stage.extract: "not JSON"}, RejectReason.engine_error),
+        (QUESTION, {Stage.answer: "Z"}, RejectReason.engine_error),
+    ],
+)
+def test_every_exit_is_a_reason_with_a_detail(
+    make_tools: MakeTools, question: Question, overrides: dict[Stage, str], reason: RejectReason
+) -> None:
+    row = run(question, make_tools(obedient(overrides)))
+    assert (row["status"], row["reject_reason"]) == ("rejected", reason)
+    assert row["reject_detail"]
+
+
+def test_the_engine_may_keep_no_path(make_tools: MakeTools) -> None:
+    question = replace(QUESTION, question="gluconeogenesis and lactic acidosis", answer="Glipizide")
+    tools = make_tools(obedient({Stage.prune: '{"1": [], "2": []}'}), "paths.top_k=1")
+    groups = asyncio.run(run_question(question, tools))
+    assert groups["reject_reason"] in (RejectReason.pruned_all, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(PromptTooLong("9000 tokens"), RejectReason.too_long), (EngineError("503"), RejectReason.engine_error)],
+)
+def test_an_engines_failure_is_a_rejection(make_tools: MakeTools, error: EngineError, reason: RejectReason) -> None:
+    def fail(request: Request) -> str:
+        raise error
+
+    row = run(QUESTION, make_tools(fail))
+    assert (row["status"], row["reject_reason"]) == ("rejected", reason)
+    assert row["usage"] == []
+
+
+def test_a_dead_engine_is_no_verdict(make_tools: MakeTools) -> None:
+    def die(request: Request) -> str:
+        raise EngineDead("gone")
+
+    with pytest.raises(EngineDead):
+        run(QUESTION, make_tools(die))
+
+
+def test_a_rejected_row_keeps_what_was_found(make_tools: MakeTools) -> None:
+    row = run(replace(QUESTION, answer="None of them"), make_tools())
+    assert [e["name"] for e in row["question_entities"]] == ["type 2 diabetes mellitus"]
+    assert row["paths"] == []
+
+
+def test_only_the_ambiguous_are_put_to_the_engine(make_tools: MakeTools) -> None:
+    asked: list[Request] = []
+
+    def reply(request: Request) -> str | None:
+        asked.append(request)
+        if request.stage is Stage.extract:
+            return json.dumps({"question": [{"name": "biguanide", "type": "drug"}], "answer": []})
+        return obedient()(request)
+
+    question = replace(QUESTION, question="hypertension, biguanide and metformin", answer="type 2 diabetes mellitus")
+    row = run(question, make_tools(reply))
+    (link,) = [request for request in asked if request.stage is Stage.link]
+    assert isinstance(link.constraint, JsonSchema)
+    assert link.constraint.schema["properties"] == {"1": {"enum": [0, 1, 2]}, "2": {"enum": [0, 1, 2]}}
+    assert [(e["name"], e["linked_by"]) for e in row["question_entities"]] == [
+        ("metformin", "exact"),
+        ("hypertension", "engine"),
+    ]
+
+
+def test_the_trace_prompt_is_not_told_the_answer_nor_the_blind_one_the_conclusion(make_tools: MakeTools) -> None:
+    asked: dict[Stage, str] = {}
+
+    def reply(request: Request) -> str:
+        asked[request.stage] = "\n".join(message.content for message in request.messages)
+        return obedient()(request)
+
+    run(QUESTION, make_tools(reply))
+    assert "Answer: Metformin" not in asked[Stage.trace]
+    assert "PRKAA1, which lowers" in asked[Stage.answer]
+    for secret in ("answer is B", "### Conclusion", "is indicated for"):
+        assert secret not in asked[Stage.answer]
+
+
+def test_a_trace_is_written_anew_with_another_seed_until_one_is_accepted(make_tools: MakeTools) -> None:
+    seeds: list[int] = []
+
+    def reply(request: Request) -> str:
+        if request.stage is Stage.trace:
+            seeds.append(request.seed)
+            return TRACE if len(seeds) == 3 else "nonsense"
+        return obedient()(request)
+
+    row = run(QUESTION, make_tools(reply, "trace.attempts=4", "engine.temperature=0.7"))
+    assert (row["status"], row["attempts"], len(set(seeds))) == ("accepted", 3, 3)
+    assert {used["stage"]: used["requests"] for used in row["usage"]} == {"extract": 1, "trace": 3, "answer": 1}
+
+
+def test_the_same_completions_give_the_same_bytes(make_tools: MakeTools) -> None:
+    rows = [json.dumps(run(QUESTION, make_tools()), sort_keys=True) for _ in range(2)]
+    assert rows[0] == rows[1]
+
+
+def test_several_right_letters_must_all_be_given(make_tools: MakeTools) -> None:
+    question = replace(QUESTION, answer="Glipizide; Metformin", answer_label="A,B")
+    both = run(question, make_tools(obedient({Stage.answer: '{"answers": ["B", "A"]}'})))
+    one = run(question, make_tools(obedient({Stage.answer: '{"answers": ["B"]}'})))
+    assert (both["status"], both["answer_from_reasoning"]) == ("accepted", "A,B")
+    assert one["reject_reason"] == RejectReason.wrong_answer
+
+
+def test_the_prompt_budget_keeps_the_best_of_each_group(make_tools: MakeTools) -> None:
+    offered: list[dict[str, Any]] = []
+
+    class Seeing:
+        model = "seeing"
+
+        async def complete(self, request: Request) -> Completion:
+            if request.stage is Stage.prune and isinstance(request.constraint, JsonSchema):
+                offered.append(dict(request.constraint.schema["properties"]))
+            return await make_tools().engine.complete(request)
+
+        def count_tokens(self, text: str) -> int:
+            return 1000
+
+        async def close(self) -> None:
+            """Nothing to free."""
+
+    tools = replace(make_tools(None, "paths.top_k=1"), engine=Seeing())
+    question = replace(QUESTION, question="PRKAA1", answer="type 2 diabetes mellitus", answer_label=None, options={})
+    row = run(question, tools)
+    assert offered == [{"1": {"type": "array", "items": {"enum": [1]}, "maxItems": 1}}]
+    assert row["candidate_path_count"] == 2

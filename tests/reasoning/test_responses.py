@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from medreason_dist.engines.base import JsonSchema, Regex
+from medreason_dist.reasoning import responses
+from medreason_dist.reasoning.records import Mention, Rejected
+from medreason_dist.schemas import RejectReason, Side
+
+TEXTS = {Side.question: "Does metformin help?", Side.answer: "Yes, in type 2 diabetes mellitus."}
+
+
+def test_mentions_that_do_not_stand_in_the_text_are_left_out() -> None:
+    reply = {
+        "question": [{"name": "Metformin", "type": "drug"}, {"name": "aspirin", "type": "drug"}],
+        "answer": [{"name": "type 2 diabetes mellitus", "type": "disease"}],
+    }
+    assert responses.parse_mentions(json.dumps(reply), TEXTS) == [
+        Mention("Metformin", Side.question, "drug", "engine"),
+        Mention("type 2 diabetes mellitus", Side.answer, "disease", "engine"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (lambda t: responses.parse_mentions(t, TEXTS), ""),
+        (lambda t: responses.parse_mentions(t, TEXTS), '{"question": ['),
+        (lambda t: responses.parse_mentions(t, TEXTS), '{"question": []}'),
+        (lambda t: responses.parse_mentions(t, TEXTS), '{"question": [{"name": "x", "type": "planet"}], "answer": []}'),
+        (lambda t: responses.parse_choices(t, [2]), "[1]"),
+        (lambda t: responses.parse_choices(t, [2]), '{"1": 3}'),
+        (lambda t: responses.parse_choices(t, [2]), '{"1": true}'),
+        (lambda t: responses.parse_choices(t, [2]), '{"1": "1"}'),
+        (lambda t: responses.parse_kept(t, [2], 3), '{"1": [0]}'),
+        (lambda t: responses.parse_kept(t, [2], 3), '{"1": 1}'),
+        (lambda t: responses.parse_labels(t, ["A", "B"], False), "E"),
+        (lambda t: responses.parse_labels(t, ["A", "B"], True), '{"answers": []}'),
+        (responses.parse_verdict, "perhaps"),
+    ],
+)
+def test_a_reply_without_its_form_is_an_engine_error(parse: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(Rejected) as rejected:
+        parse(text)
+    assert rejected.value.reason is RejectReason.engine_error
+    assert rejected.value.detail
+
+
+def test_kept_numbers_are_distinct_and_no_more_than_asked() -> None:
+    assert responses.parse_kept('{"1": [2, 2, 1, 3], "2": []}', [3, 1], 2) == [[2, 1], []]
+
+
+def test_several_labels_come_back_in_the_options_order() -> None:
+    assert responses.parse_labels('{"answers": ["C", "A"]}', ["A", "B", "C"], True) == ("A", "C")
+    assert responses.parse_labels(" B\n", ["A", "B"], False) == ("B",)
+
+
+def test_forms_are_closed_schemas() -> None:
+    forms = (responses.mentions_form(), responses.choices_form([2, 3]), responses.kept_form([4], 2))
+    assert all(isinstance(form, JsonSchema) and form.schema["additionalProperties"] is False for form in forms)
+    assert responses.choices_form([2]).schema["properties"]["1"] == {"enum": [0, 1, 2]}
+    assert responses.kept_form([2], 5).schema["properties"]["1"]["items"] == {"enum": [1, 2]}
+
+
+def test_what_the_trace_form_admits_is_what_the_parser_takes() -> None:
+    text = "### Paths\na → b\n### Reasoning\nFirst this.\nThen that.\n### Conclusion\nB"
+    form = responses.trace_form(100)
+    assert isinstance(form, Regex)
+    assert re.fullmatch(form.pattern, text)
+    assert responses.parse_trace(text) == responses.TraceSections("a → b", "First this.\nThen that.", "B")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "The answer is B.",
+        "### Paths\nx\n### Reasoning\ny",
+        "### Reasoning\ny\n### Paths\nx\n### Conclusion\nz",
+        "### Paths\nx\n### Reasoning\n\n### Conclusion\nz",
+        "### Paths\nx\n### Reasoning\ny\n### Reasoning\ny\n### Conclusion\nz",
+        "Sure!\n### Paths\nx\n### Reasoning\ny\n### Conclusion\nz",
+        "### Paths\nx\n### Reasoning\ny\n### Conclusion\n",
+    ],
+)
+def test_a_trace_without_its_sections_is_malformed(text: str) -> None:
+    with pytest.raises(Rejected) as rejected:
+        responses.parse_trace(text)
+    assert rejected.value.reason is RejectReason.malformed_trace
