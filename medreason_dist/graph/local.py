@@ -1,0 +1,70 @@
+"""``neighborhoods.engine=local``: a process pool on this machine. The same kernel as Spark's tasks, and no Java."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from medreason_dist.config import Config
+from medreason_dist.graph.adjacency import Adjacency, build_neighborhoods_batch
+from medreason_dist.schemas import NEIGHBORHOODS
+from medreason_dist.storage import Folder
+
+SEEDS_A_BATCH: Final = 512
+"""Seeds whose rows are one Arrow batch: about 9 MB at PrimeKG's size and radius 2."""
+
+_adjacency: Adjacency
+"""Set once in each process of the pool, so that the arrays travel once and not with every bucket."""
+
+
+def expand(config: Config, adjacency: Adjacency, seeds: NDArray[np.intp], folder: Folder) -> dict[str, Any]:
+    """Writes the neighborhoods of ``seeds`` (positions) into ``neighborhoods/bucket=<n>/`` of ``folder``.
+
+    Returns ``entries_by_hop``: how many nodes stand in all rows of a hop together.
+    """
+    buckets = split_by_bucket(adjacency, seeds, config.neighborhoods.buckets)
+    write = partial(_write_bucket, folder, config.neighborhoods.radius)
+    processes = min(config.neighborhoods.processes or os.cpu_count() or 1, len(buckets))
+    none = np.zeros(config.neighborhoods.radius, dtype=np.int64)
+    if processes <= 1:
+        _set_adjacency(adjacency)
+        entries = sum(itertools.starmap(write, buckets.items()), start=none)
+    else:
+        # Forking a process that runs threads, as pyarrow does, may deadlock the child.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, spawn, initializer=_set_adjacency, initargs=(adjacency,)) as pool:
+            entries = sum(pool.map(write, buckets.keys(), buckets.values()), start=none)
+    return {"entries_by_hop": {str(hop): count for hop, count in enumerate(entries.tolist(), start=1)}}
+
+
+def split_by_bucket(adjacency: Adjacency, seeds: NDArray[np.intp], buckets: int) -> dict[int, NDArray[np.intp]]:
+    """Returns the seeds (positions) of every bucket that has any: ``node_index mod buckets``."""
+    bucket = adjacency.node_index[seeds] % buckets
+    return {number: seeds[bucket == number] for number in np.unique(bucket).tolist()}
+
+
+def build_batches(adjacency: Adjacency, seeds: NDArray[np.intp], radius: int) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of ``seeds`` (positions), some hundred seeds at a time."""
+    for start in range(0, len(seeds), SEEDS_A_BATCH):
+        yield build_neighborhoods_batch(adjacency, seeds[start : start + SEEDS_A_BATCH], radius)
+
+
+def _set_adjacency(adjacency: Adjacency) -> None:
+    global _adjacency  # noqa: PLW0603
+    _adjacency = adjacency
+
+
+def _write_bucket(folder: Folder, radius: int, bucket: int, seeds: NDArray[np.intp]) -> NDArray[np.int64]:
+    table = pa.Table.from_batches(build_batches(_adjacency, seeds, radius), NEIGHBORHOODS)
+    folder.write_table(f"neighborhoods/bucket={bucket}/part-0.parquet", table)
+    lengths = table["nodes"].combine_chunks().value_lengths().to_numpy()
+    return np.bincount(table["hop"].to_numpy() - 1, weights=lengths, minlength=radius).astype(np.int64)

@@ -1,0 +1,154 @@
+"""``build_neighborhoods``: kg.csv → a published graph folder. Plan, dispatch to an engine, publish.
+
+    nodes/ edges/                     tables as in schemas
+    neighborhoods/bucket=<n>/         the rows of the seeds for which node_index mod buckets is n
+    _manifest.json                    last: a folder without it is unfinished, and readers refuse it
+
+The three engines (local; spark with broadcast or with messages) write the same rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from medreason_dist import __version__
+from medreason_dist.config import Config, NeighborhoodsEngine
+from medreason_dist.errors import ConfigError
+from medreason_dist.graph import local
+from medreason_dist.graph.adjacency import Adjacency, build_adjacency, find_positions
+from medreason_dist.graph.primekg import KnowledgeGraph, Source, open_source, parse_source
+from medreason_dist.ids import fingerprint
+from medreason_dist.schemas import EDGES, NEIGHBORHOODS, NODES, schema_fingerprint
+from medreason_dist.storage import MANIFEST, Folder
+
+SCHEMAS: Final = {
+    name: schema_fingerprint(schema)
+    for name, schema in (("nodes", NODES), ("edges", EDGES), ("neighborhoods", NEIGHBORHOODS))
+}
+
+Expand = Callable[[Config, Adjacency, NDArray[np.intp], Folder], dict[str, Any]]
+"""Writes the neighborhoods of seeds (positions) into a graph folder that has nodes and edges, and returns what the
+manifest says of them."""
+
+
+class Build(NamedTuple):
+    """What became of a build."""
+
+    uri: str
+    manifest: dict[str, Any]
+    built: bool
+    """False where the folder already held this graph, built from the same input with the same parameters."""
+
+
+def build_neighborhoods(config: Config) -> Build:
+    """Builds the graph folder ``graph.uri`` from ``graph.source``, or finds it built already.
+
+    Raises :class:`SourceError` for a bad csv, :class:`ConfigError` for seeds that are no nodes or an engine that cannot
+    run, :class:`StorageError` for a folder that cannot be written. Until all of that is known an older graph in the
+    folder is left as it is.
+    """
+    folder = Folder(config.graph.uri, config.storage)
+    source = open_source(config.graph.source, config.storage)
+    identity = _identify(source, config)
+    manifest = _read_manifest(folder)
+    if manifest.get("fingerprint") == identity:
+        return Build(folder.uri, manifest, built=False)
+    kg = parse_source(source)
+    adjacency = build_adjacency(kg.nodes, kg.edges)
+    seeds = _require_seeds(config, adjacency)
+    with _open_engine(config, adjacency) as expand:
+        _unpublish(folder)
+        folder.write_table("nodes/part-0.parquet", kg.nodes)
+        folder.write_table("edges/part-0.parquet", kg.edges)
+        expansion = expand(config, adjacency, seeds, folder)
+    manifest = _describe(config, source, kg, adjacency) | {"fingerprint": identity, "seeds": len(seeds)} | expansion
+    manifest["versions"] = _versions() | expansion.get("versions", {})
+    folder.write_json(MANIFEST, manifest)
+    return Build(folder.uri, manifest, built=True)
+
+
+def _identify(source: Source, config: Config) -> str:
+    """Returns a digest of everything on which the published rows depend: not the engine, for all write the same."""
+    seeds = config.neighborhoods.seeds
+    parameters = {
+        "source": source.sha256,
+        "radius": config.neighborhoods.radius,
+        "buckets": config.neighborhoods.buckets,
+        "seeds": None if seeds is None else sorted(set(seeds)),
+        "schemas": SCHEMAS,
+    }
+    return fingerprint(parameters)
+
+
+def _read_manifest(folder: Folder) -> dict[str, Any]:
+    try:
+        manifest = json.loads(folder.read(MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _require_seeds(config: Config, adjacency: Adjacency) -> NDArray[np.intp]:
+    if config.neighborhoods.seeds is None:
+        return np.arange(len(adjacency.node_index))
+    wanted = np.unique(np.array(config.neighborhoods.seeds, dtype=np.int64))
+    positions, found = find_positions(adjacency.node_index, wanted)
+    if not found.all():
+        unknown = ", ".join(str(node) for node in wanted[~found][:5].tolist())
+        what = f"{np.count_nonzero(~found)} of neighborhoods.seeds are no nodes of the graph: {unknown}"
+        raise ConfigError(what, config.graph.source, "give values of the csv's x_index or y_index")
+    return positions
+
+
+def _open_engine(config: Config, adjacency: Adjacency) -> AbstractContextManager[Expand]:
+    if config.neighborhoods.engine is NeighborhoodsEngine.local:
+        return contextlib.nullcontext(local.expand)
+    # Only here is pyspark needed.
+    from medreason_dist.graph import spark
+
+    return spark.open_engine(config, adjacency)
+
+
+def _unpublish(folder: Folder) -> None:
+    folder.delete(MANIFEST)
+    for name in ("nodes", "edges", "neighborhoods"):
+        for file in folder.child(name).names():
+            folder.child(name).delete(file)
+
+
+def _describe(config: Config, source: Source, kg: KnowledgeGraph, adjacency: Adjacency) -> dict[str, Any]:
+    degree = kg.nodes["degree"].to_numpy()
+    return {
+        "source": {"uri": source.uri, "sha256": source.sha256, "size_bytes": source.content.size},
+        "radius": config.neighborhoods.radius,
+        "buckets": config.neighborhoods.buckets,
+        **kg.counts,
+        "pairs": len(adjacency.indices) // 2,
+        "nodes_by_type": _count_values(kg.nodes["node_type"]),
+        "edges_by_relation": _count_values(kg.edges["relation"]),
+        "degree": {"max": int(degree.max()), "mean": round(float(degree.mean()), 3)},
+        "components": None,
+        "relation_sets": adjacency.relation_sets,
+        "schemas": SCHEMAS,
+        "engine": config.neighborhoods.engine.value,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("numpy", "pyarrow")}
+    return {"medreason_dist": __version__, "python": platform.python_version()} | packages
+
+
+def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    counts = column.value_counts()
+    return dict(sorted(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)))
