@@ -36,13 +36,14 @@ class Folder:
     """
 
     def __init__(self, uri: str, config: StorageConfig | None = None) -> None:
-        self.uri = uri.rstrip("/") if uri != "/" else uri
+        scheme, separator, rest = uri.partition("://") if "://" in uri else ("", "", uri)
+        rest = rest.rstrip("/") or rest
+        self.uri = f"{scheme}{separator}{rest}"
         self._config = config or StorageConfig()
-        scheme, separator, rest = self.uri.partition("://")
         if separator and scheme not in ("s3", "file"):
             raise StorageError(f"'{scheme}://' is not supported", uri, "give a folder or s3://bucket/prefix")
-        self.is_s3 = bool(separator) and scheme == "s3"
-        self._path = Path(rest if separator else self.uri)
+        self.is_s3 = scheme == "s3"
+        self._path = Path(rest)
         self._bucket, _, self._prefix = rest.partition("/") if self.is_s3 else ("", "", "")
         if self.is_s3 and not self._bucket:
             raise StorageError("the URI names no bucket", uri, "give s3://bucket/prefix")
@@ -119,7 +120,8 @@ class Folder:
                 )
                 start = len(self._key(""))
                 names = [item["Key"][start:] for page in pages for item in page.get("Contents", [])]
-        return sorted(name for name in names if name.endswith(suffix))
+        # A key that ends in / is what consoles and Hadoop leave for an empty folder.
+        return sorted(name for name in names if name.endswith(suffix) and name and not name.endswith("/"))
 
     def delete(self, name: str) -> None:
         """Deletes a file; no error where there is none."""
@@ -173,10 +175,11 @@ class Folder:
 
     @cached_property
     def _client(self) -> S3Client:
-        import boto3
+        from boto3.session import Session
         from botocore.config import Config as BotoConfig
 
-        return boto3.client(
+        # The default session of boto3.client is not safe to share between threads and keeps its first credentials.
+        return Session().client(
             "s3",
             endpoint_url=self._config.endpoint_url,
             region_name=self._config.region,
@@ -214,7 +217,7 @@ class Folder:
         where = f"{self.uri}/{name}" if name else self.uri
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, StorageError):
             raise
         except OSError as error:
             raise StorageError(
@@ -237,7 +240,7 @@ def _s3_error(error: Exception, where: str) -> Exception:
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run under a role"
         return StorageError("there are no credentials for S3", where, remedy)
-    if isinstance(error, exceptions.BotoCoreError):
+    if isinstance(error, exceptions.BotoCoreError | ValueError):
         return StorageError(f"S3 cannot be reached: {error}", where, "check storage.endpoint_url, region and network")
     if not isinstance(error, exceptions.ClientError):
         return error

@@ -102,20 +102,15 @@ def obedient(overrides: Mapping[Stage, str] | None = None) -> Reply:
     """Returns a reply function: what ``overrides`` say, else the text of a model that does as it is told and is right."""
 
     def reply(request: Request) -> str:
-        if overrides and request.stage in overrides:
-            return overrides[request.stage]
-        if request.stage is Stage.trace:
-            return TRACE
-        if request.stage is Stage.link:
-            assert isinstance(request.constraint, JsonSchema)
-            return json.dumps(dict.fromkeys(request.constraint.schema["properties"], 1))
-        if request.stage is Stage.prune:
-            assert isinstance(request.constraint, JsonSchema)
-            return json.dumps({number: [1] for number in request.constraint.schema["properties"]})
-        if request.stage is Stage.extract:
-            return '{"question": [], "answer": []}'
-        if isinstance(request.constraint, Choice):
-            return "B" if request.stage is Stage.answer else "correct"
+        fixed = {Stage.trace: TRACE, Stage.extract: '{"question": [], "answer": []}', **(overrides or {})}
+        if request.stage in fixed:
+            return fixed[request.stage]
+        match request.constraint:
+            case JsonSchema(schema):
+                first: object = 1 if request.stage is Stage.link else [1]
+                return json.dumps(dict.fromkeys(schema["properties"], first))
+            case Choice():
+                return "B" if request.stage is Stage.answer else "correct"
         return "metformin"
 
     return reply

@@ -95,10 +95,15 @@ def test_every_exit_is_a_reason_with_a_detail(
 
 
 def test_the_engine_may_keep_no_path(make_tools: MakeTools) -> None:
-    question = replace(QUESTION, question="gluconeogenesis and lactic acidosis", answer="Glipizide")
-    tools = make_tools(obedient({Stage.prune: '{"1": [], "2": []}'}), "paths.top_k=1")
-    groups = asyncio.run(run_question(question, tools))
-    assert groups["reject_reason"] in (RejectReason.pruned_all, None)
+    question = replace(OPEN, question="PRKAA1", answer="type 2 diabetes mellitus")
+    row = run(question, make_tools(obedient({Stage.prune: '{"1": []}'}), "paths.top_k=1"))
+    assert (row["reject_reason"], row["candidate_path_count"]) == (RejectReason.pruned_all, 2)
+
+
+def test_the_engines_pick_is_kept(make_tools: MakeTools) -> None:
+    question = replace(OPEN, question="PRKAA1", answer="type 2 diabetes mellitus")
+    row = run(question, make_tools(obedient({Stage.prune: '{"1": [2]}'}), "paths.top_k=1"))
+    assert [(path["rank"], path["reason"]) for path in row["paths"]] == [(2, "chosen by the engine")]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def test_only_the_ambiguous_are_put_to_the_engine(make_tools: MakeTools) -> None
 def test_the_trace_prompt_is_not_told_the_answer_nor_the_blind_one_the_conclusion(make_tools: MakeTools) -> None:
     asked: dict[Stage, str] = {}
 
-    def reply(request: Request) -> str:
+    def reply(request: Request) -> str | None:
         asked[request.stage] = "\n".join(message.content for message in request.messages)
         return obedient()(request)
 
@@ -165,7 +170,7 @@ def test_the_trace_prompt_is_not_told_the_answer_nor_the_blind_one_the_conclusio
 def test_a_trace_is_written_anew_with_another_seed_until_one_is_accepted(make_tools: MakeTools) -> None:
     seeds: list[int] = []
 
-    def reply(request: Request) -> str:
+    def reply(request: Request) -> str | None:
         if request.stage is Stage.trace:
             seeds.append(request.seed)
             return TRACE if len(seeds) == 3 else "nonsense"

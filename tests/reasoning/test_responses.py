@@ -9,7 +9,7 @@ import pytest
 
 from medreason_dist.engines.base import JsonSchema, Regex
 from medreason_dist.reasoning import responses
-from medreason_dist.reasoning.records import Mention, Rejected
+from medreason_dist.reasoning.records import Mention, Rejected, TraceSections
 from medreason_dist.schemas import RejectReason, Side
 
 TEXTS = {Side.question: "Does metformin help?", Side.answer: "Yes, in type 2 diabetes mellitus."}
@@ -72,7 +72,7 @@ def test_what_the_trace_form_admits_is_what_the_parser_takes() -> None:
     form = responses.trace_form(100)
     assert isinstance(form, Regex)
     assert re.fullmatch(form.pattern, text)
-    assert responses.parse_trace(text) == responses.TraceSections("a → b", "First this.\nThen that.", "B")
+    assert responses.parse_trace(text) == TraceSections("a → b", "First this.\nThen that.", "B")
 
 
 @pytest.mark.parametrize(
