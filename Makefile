@@ -1,0 +1,53 @@
+# The front door: one line each over plain commands, which README.md shows too.
+# The lock files are for Python 3.11; another one: make PYTHON=/path/to/python3.11 demo
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+QUICKSTART := --config configs/quickstart.yaml
+
+.PHONY: help demo test test-fast check bench docs lock clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.cpu: requirements/cpu.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --no-deps -r requirements/cpu.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/.test: .venv/.cpu requirements/test.txt
+	$(BIN)/pip install --quiet --no-deps -r requirements/test.txt
+	touch $@
+
+.models: .venv/.cpu
+	$(BIN)/python examples/quickstart/make_models.py $@
+
+demo: .venv/.cpu .models  ## set up, run the quickstart on this machine's CPU, show what came out
+	$(BIN)/python jobs/build_neighborhoods.py $(QUICKSTART)
+	$(BIN)/python jobs/embed_entities.py $(QUICKSTART)
+	$(BIN)/python jobs/generate.py $(QUICKSTART)
+	$(BIN)/python jobs/report.py $(QUICKSTART)
+
+test: .venv/.test .models  ## set up, run all tests (Java for Spark)
+	$(BIN)/python -m pytest
+
+test-fast: .venv/.test  ## the tests without Spark, Ray, models and servers
+	$(BIN)/python -m pytest -m "not spark and not ray and not model and not s3"
+
+check: .venv/.test  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.test .models  ## measure generation beside bare vLLM
+	$(BIN)/python benchmarks/generation.py $(QUICKSTART)
+
+docs: .venv/.test  ## write docs/configuration.md from the docstrings of config.py
+	$(BIN)/python scripts/docs.py
+
+lock:  ## resolve requirements/*.in anew (needs uv)
+	scripts/lock
+
+clean:  ## remove what `make demo` wrote, but for .venv and .models
+	rm -rf runs graph
