@@ -170,7 +170,7 @@ class LinkingConfig:
     max_mentions: int = 12
     """Mentions that are linked on each side (question, answer), in order of appearance."""
 
-    max_tokens: int = 512
+    max_tokens: int = 1024
     """Token limit of the completion that extracts mentions, and of the one that decides between candidates."""
 
 
@@ -199,8 +199,8 @@ class TraceConfig:
     max_tokens: int = 1024
     """Token limit of the completion that writes the reasoning."""
 
-    section_characters: int = 4000
-    """Longest section of a trace, in characters, that the guided output admits."""
+    section_sentences: int = 40
+    """Most sentences (or lines) of a section of a trace that the guided output admits."""
 
     attempts: int = 1
     """Times that a question's reasoning is written anew, with another seed, until one is accepted."""
@@ -227,6 +227,10 @@ class EngineConfig:
 
     temperature: float = 0.0
     """Sampling temperature of the reasoning; every other stage is greedy."""
+
+    sampling_params: dict[str, Any] = field(default_factory=dict)
+    """Any other of vLLM's ``SamplingParams`` of the reasoning by its own name, such as ``top_p`` or
+    ``repetition_penalty``. openai: sent along as they are."""
 
     base_url: str | None = field(default=None, metadata=NEUTRAL)
     """openai: the endpoint, such as ``http://localhost:8000/v1``."""
@@ -514,6 +518,7 @@ def _require_ranges(config: Config) -> None:
         "paths.top_k": config.paths.top_k,
         "paths.max_pairs": config.paths.max_pairs,
         "trace.attempts": config.trace.attempts,
+        "trace.section_sentences": config.trace.section_sentences,
         "workers.count": config.workers.count,
         "workers.shards_in_flight": config.workers.shards_in_flight,
     }

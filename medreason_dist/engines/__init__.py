@@ -29,3 +29,15 @@ def open_engine(config: EngineConfig) -> Engine:
             from medreason_dist.engines.scripted import ScriptedEngine
 
             return ScriptedEngine.from_file(config.model)
+
+
+def require_engine(config: EngineConfig) -> None:
+    """Raises :class:`~medreason_dist.errors.ModelError` where that is cheap to tell: no weights are loaded."""
+    from medreason_dist.config import EngineKind
+
+    if config.kind is EngineKind.vllm:
+        from medreason_dist.engines.vllm import require_model
+
+        require_model(config.model)
+    else:
+        open_engine(config)

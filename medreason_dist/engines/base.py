@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -52,6 +52,8 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
     constraint: Constraint | None = None
+    sampling_params: Mapping[str, Any] = field(default_factory=dict)
+    """Any other sampling parameters by vLLM's names."""
 
 
 class FinishReason(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from medreason_dist.config import EngineConfig, StructuredOutputs
-from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Request
+from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Regex, Request
 from medreason_dist.errors import EngineError, ModelError, PromptTooLong
 
 _BYTES_A_TOKEN = 3
@@ -41,6 +41,7 @@ class OpenAIEngine:
         estimate = sum(self.count_tokens(message.content) for message in request.messages)
         if self._max_model_len and request.max_tokens >= self._max_model_len:
             raise PromptTooLong(f"{request.max_tokens} tokens to come exceed the {self._max_model_len} of the model")
+        understood = self._config.structured_outputs
         try:
             async with self._places:
                 reply = await self._client.chat.completions.create(
@@ -49,7 +50,8 @@ class OpenAIEngine:
                     max_tokens=request.max_tokens,
                     temperature=request.temperature,
                     seed=request.seed,
-                    **_constraint_arguments(request.constraint, self._config.structured_outputs),
+                    **_form_arguments(request.constraint, understood),
+                    extra_body={**request.sampling_params, **_form_body(request.constraint, understood)},
                 )
         except openai.BadRequestError as error:
             if "context" in str(error) or "max_tokens" in str(error) or "too long" in str(error):
@@ -78,17 +80,23 @@ class OpenAIEngine:
         await self._client.close()
 
 
-def _constraint_arguments(constraint: Constraint | None, form: StructuredOutputs) -> dict[str, Any]:
-    """Returns the arguments that ask for a form, as far as the endpoint understands: replies are checked anyway."""
-    if constraint is None or form is StructuredOutputs.none:
+def _form_arguments(constraint: Constraint | None, understood: StructuredOutputs) -> dict[str, Any]:
+    """Returns the protocol's own arguments that ask for a form: it knows of JSON schemas. Replies are checked anyway."""
+    if not isinstance(constraint, JsonSchema) or understood is StructuredOutputs.none:
         return {}
-    if isinstance(constraint, JsonSchema):
-        schema = {"name": "reply", "schema": dict(constraint.schema), "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    if form is StructuredOutputs.json_schema:
-        return {}
-    asked = {"choice": list(constraint.options)} if isinstance(constraint, Choice) else {"regex": constraint.pattern}
-    return {"extra_body": {"structured_outputs": asked}}
+    schema = {"name": "reply", "schema": dict(constraint.schema), "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def _form_body(constraint: Constraint | None, understood: StructuredOutputs) -> dict[str, Any]:
+    """Returns what vLLM understands beside it: choices and regular expressions."""
+    if understood is StructuredOutputs.vllm:
+        match constraint:
+            case Choice(options):
+                return {"structured_outputs": {"choice": list(options)}}
+            case Regex(pattern):
+                return {"structured_outputs": {"regex": pattern}}
+    return {}
 
 
 def _read_max_model_len(connection: dict[str, Any], config: EngineConfig) -> int | None:

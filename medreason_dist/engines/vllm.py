@@ -14,7 +14,7 @@ from medreason_dist.engines.base import Choice, Completion, Constraint, FinishRe
 from medreason_dist.errors import EngineDead, EngineError, ModelError, PromptTooLong
 
 _OURS = frozenset(
-    """kind temperature base_url api_key_env max_concurrency request_timeout_s max_retries structured_outputs vllm_args
+    """kind temperature sampling_params base_url api_key_env max_concurrency request_timeout_s max_retries structured_outputs vllm_args
     env""".split()
 )
 """Fields of :class:`EngineConfig` that are not vLLM's."""
@@ -24,18 +24,22 @@ class VLLMEngine:
     """A model in this process's care; vLLM runs it in a process of its own, which ends with this one."""
 
     def __init__(self, config: EngineConfig) -> None:
-        _require_model(config.model)
+        require_model(config.model)
         # vLLM reads its environment when it is imported.
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         os.environ.update(config.env)
+        from vllm import SamplingParams
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        arguments = engine_args(config, on_cpu=current_platform.is_cpu())
         try:
-            self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args(config)))
+            SamplingParams(**config.sampling_params)
+            self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
             self._tokenizer: Any = self._engine.get_tokenizer()
         except Exception as error:
-            remedy = "check engine.model and the other engine keys; vLLM's own message is above and in the worker's log"
+            remedy = "check engine.model and the engine's other keys; why stands in the worker's log, in /tmp/ray/session_latest"
             raise ModelError(f"vLLM cannot load the model: {error}", config.model, remedy) from error
         if not getattr(self._tokenizer, "chat_template", None):
             raise ModelError("the model's tokenizer has no chat template", config.model, "use an instruct model")
@@ -60,7 +64,8 @@ class VLLMEngine:
             max_tokens=request.max_tokens,
             seed=request.seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            structured_outputs=_structured_outputs(request.constraint),
+            structured_outputs=structured_outputs(request.constraint),
+            **request.sampling_params,
         )
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -96,7 +101,7 @@ class VLLMEngine:
         return list(ids)
 
 
-def engine_args(config: EngineConfig) -> dict[str, Any]:
+def engine_args(config: EngineConfig, on_cpu: bool) -> dict[str, Any]:
     """Returns vLLM's ``EngineArgs`` for a config: fields that are null are left to vLLM."""
     given = {name: value for name, value in vars(config).items() if name not in _OURS and value is not None}
     defaults = {
@@ -105,10 +110,15 @@ def engine_args(config: EngineConfig) -> dict[str, Any]:
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
         "disable_log_stats": True,
     }
+    if on_cpu:
+        # vLLM 0.32 rewinds the random generator of a seeded request whose prompt is prefilled in parts, which torch's CPU
+        # generator cannot: «CPU Generator does not use offset», and the engine is dead.
+        defaults["enable_chunked_prefill"] = False
     return {**defaults, **given, **config.vllm_args}
 
 
-def _structured_outputs(constraint: Constraint | None) -> Any:
+def structured_outputs(constraint: Constraint | None) -> Any:
+    """Returns vLLM's ``StructuredOutputsParams`` for a constraint."""
     from vllm.sampling_params import StructuredOutputsParams
 
     match constraint:
@@ -121,7 +131,8 @@ def _structured_outputs(constraint: Constraint | None) -> Any:
     return StructuredOutputsParams(regex=constraint.pattern)
 
 
-def _require_model(model: str) -> None:
+def require_model(model: str) -> None:
+    """Raises :class:`ModelError` for no model or a path that is no folder. A hub name is looked up when it is loaded."""
     if not model:
         raise ModelError("engine.model is not set", remedy="set engine.model=FOLDER or a hub name")
     is_path = model.startswith(("/", "./", "../", "~", ".")) or model.count("/") > 1

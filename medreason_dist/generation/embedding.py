@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+import ray.data
 
 from medreason_dist.config import Config, EmbeddingsConfig
-from medreason_dist.errors import find_cause
+from medreason_dist.generation import cluster
 from medreason_dist.graph import embeddings
 from medreason_dist.graph.store import require_manifest
 from medreason_dist.schemas import NODES
@@ -64,12 +64,7 @@ def embed_entities(config: Config) -> Embedded:
 
 
 def _embed(graph: Folder, config: EmbeddingsConfig) -> Iterator[pa.Table]:
-    import ray.data
-
-    # Ray Data would wrap what an actor raises, and pickling the wrapper loses the original. It also logs the traceback
-    # of what it raises anyway.
-    ray.data.DataContext.get_current().raise_original_map_exception = True
-    logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
+    cluster.connect(config)
     folder = graph.child("nodes")
     names = pa.concat_tables([folder.read_table(name, NODES) for name in folder.names(".parquet")])
     blocks = _split(names.select(["node_index", "node_name"]), config)
@@ -81,11 +76,8 @@ def _embed(graph: Folder, config: EmbeddingsConfig) -> Iterator[pa.Table]:
         batch_size=config.batch_size * PASSES_A_CALL,
         batch_format="pyarrow",
     )
-    try:
+    with cluster.unwrapped_errors():
         yield from stream.iter_batches(batch_size=PART_ROWS, batch_format="pyarrow")
-    except ray.exceptions.RayTaskError as error:
-        # RayTaskError(ModelError) is a ModelError too, but its message is the actor's traceback.
-        raise find_cause(error.cause) or error from error
 
 
 def _split(names: pa.Table, config: EmbeddingsConfig) -> list[pa.Table]:

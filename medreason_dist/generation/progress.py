@@ -37,6 +37,10 @@ class Progress:
 
     board: Any
 
+    def worker_ready(self) -> None:
+        """Reports that a worker's engine is loaded."""
+        self.board.add.remote({"workers": 1})
+
     def add(self, trace: Mapping[str, Any]) -> None:
         """Reports a question that has its verdict."""
         counts = Counter({str(trace["status"]): 1})
@@ -86,7 +90,12 @@ class ProgressLine:
 
 
 def format_progress(counts: Mapping[str, int], done: int, total: int, questions: int, elapsed_s: float) -> str:
-    """Returns ``shards 3/8 · questions 190/512 · accepted 81 · rejected 109 · 2,310 tokens/s · ETA 4m10s``."""
+    """Returns ``shards 3/8 · questions 190/512 · accepted 81 · rejected 109 · 2,310 tokens/s · ETA 4m10s``.
+
+    Until the first worker reports, it says that engines are being loaded.
+    """
+    if not counts.get("workers"):
+        return f"shards {done}/{total} · loading the engines · {int(elapsed_s)} s"
     accepted, rejected = counts.get(Status.accepted, 0), counts.get(Status.rejected, 0)
     finished = accepted + rejected
     tokens = counts.get("prompt_tokens", 0) + counts.get("completion_tokens", 0)

@@ -38,18 +38,19 @@ class Plan:
 def plan_run(config: Config, run: Folder, graph_fingerprint: str) -> Plan:
     """Returns the plan of the run's folder, which it makes on first use: reads the sources and writes the shards.
 
-    Raises :class:`RunError` where the folder was planned with another config or graph; names the keys that differ.
+    A plan without traces is no loss: with another config or graph it is made anew. Raises :class:`RunError` where there
+    are traces; names the keys that differ.
     """
     depends_on = {**result_keys(config), "run.limit": config.run.limit, "graph fingerprint": graph_fingerprint}
-    try:
-        stored = run.read_json(PLAN)
-    except FileNotFoundError:
+    stored = _read_plan(run)
+    if stored is not None and stored["depends_on"] != depends_on and run.child("traces").names():
+        raise _other_config(stored["depends_on"], depends_on, run)
+    if stored is None or stored["depends_on"] != depends_on:
         prepared = prepare(config, run)
         sources = {dataset: asdict(counts) for dataset, counts in prepared.sources.items()}
         plan = Plan(prepared.shards, {**asdict(prepared.total), "by_source": sources}, depends_on)
         run.write_json(PLAN, _plan_json(config, plan))
         return plan
-    _require_same(stored["depends_on"], depends_on, run)
     return Plan(stored["shards"], stored["counts"], depends_on)
 
 
@@ -143,12 +144,19 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], run: Folder) -> None:
+def _read_plan(run: Folder) -> dict[str, Any] | None:
+    try:
+        plan: dict[str, Any] = run.read_json(PLAN)
+    except FileNotFoundError:
+        return None
+    return plan
+
+
+def _other_config(stored: Mapping[str, Any], wanted: Mapping[str, Any], run: Folder) -> RunError:
     differing = [key for key in sorted({*stored, *wanted}) if stored.get(key) != wanted.get(key)]
-    if differing:
-        changes = "".join(f"\n    {key}: {stored.get(key)!r} there, {wanted.get(key)!r} here" for key in differing)
-        remedy = "give the same values, or another run.uri"
-        raise RunError(f"the run was started with another config:{changes}", run.uri, remedy)
+    changes = "".join(f"\n    {key}: {stored.get(key)!r} there, {wanted.get(key)!r} here" for key in differing)
+    remedy = "give the same values, or another run.uri"
+    return RunError(f"the run was started with another config:{changes}", run.uri, remedy)
 
 
 def _require_reconciled(shard: str, count: int, questions: pa.Table, traces: pa.Table) -> None:

@@ -7,12 +7,14 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import ray
 
 from medreason_dist.config import Config
-from medreason_dist.engines import open_engine
+from medreason_dist.engines import open_engine, require_engine
 from medreason_dist.errors import EngineDead
 from medreason_dist.generation.progress import Progress
 from medreason_dist.generation.shards import write_traces
@@ -29,6 +31,13 @@ from medreason_dist.storage import Folder
 logger = logging.getLogger(__name__)
 
 
+@ray.remote(num_cpus=0)
+def require_engines(config: Config) -> None:
+    """Raises :class:`ModelError`, where a worker would run, for an engine that clearly cannot be opened there."""
+    for engine in filter(None, (config.engine, config.judge)):
+        require_engine(engine)
+
+
 class Worker:
     """Callable class for Ray Data: a batch is the name of one shard, the result one row of counts.
 
@@ -37,16 +46,26 @@ class Worker:
     """
 
     def __init__(self, config: Config, progress: Progress) -> None:
+        self._config = config
+        self._run = Folder(config.run.uri, config.storage)
+        self._progress = progress
+        self._embedding = asyncio.Lock()
+
+    @cached_property
+    def _embeddings(self) -> NameEmbeddings:
+        return NameEmbeddings.open(Folder(self._config.graph.uri, self._config.storage), self._config.embeddings)
+
+    @cached_property
+    def _tools(self) -> Tools:
+        # Not in the constructor: its exceptions reach the driver as text only, so that a ModelError is none any more.
+        config = self._config
         graph = GraphStore.open(Folder(config.graph.uri, config.storage))
         nodes = graph.node_table
         names = NameIndex(*(nodes[column].to_pylist() for column in ("node_index", "node_name", "node_type")))
-        self._embeddings = NameEmbeddings.open(Folder(config.graph.uri, config.storage), config.embeddings)
-        self._embedding = asyncio.Lock()
-        self._run = Folder(config.run.uri, config.storage)
-        self._progress = progress
         engine = open_engine(config.engine)
         judge = open_engine(config.judge) if config.judge else engine
-        self._tools = Tools(graph, names, self._nearest, engine, judge, config)
+        self._progress.worker_ready()
+        return Tools(graph, names, self._nearest, engine, judge, config)
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Returns the shard's name and its number of questions, once its traces are written."""

@@ -121,7 +121,7 @@ class NameEmbeddings:
         Raises :class:`GraphError` for a graph without finished embeddings, or with those of another graph or model, and
         :class:`ModelError` where the model cannot be loaded.
         """
-        manifest = _require_fitting(folder, config)
+        manifest = require_embeddings(folder, config)
         schema = embeddings_schema(manifest["dimension"])
         parts = folder.child(FOLDER)
         tables = [parts.read_table(name, schema) for name in parts.names(".parquet")]
@@ -152,7 +152,11 @@ class NameEmbeddings:
         return [(int(self._node_index[i]), round(float(scores[i]), DECIMALS)) for i in best]
 
 
-def _require_fitting(folder: Folder, config: EmbeddingsConfig) -> dict[str, Any]:
+def require_embeddings(folder: Folder, config: EmbeddingsConfig) -> dict[str, Any]:
+    """Returns the manifest of a graph folder's embeddings.
+
+    Raises :class:`GraphError` where they are unfinished, or of another graph or model.
+    """
     fingerprint, parts = require_manifest(folder)["fingerprint"], folder.child(FOLDER)
     if not parts.exists(MANIFEST):
         raise GraphError(f"the graph has no finished embeddings: {MANIFEST} is missing", parts.uri, EMBED)

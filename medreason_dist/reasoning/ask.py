@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class Ask:
         constraint: Constraint,
         max_tokens: int,
         temperature: float = 0.0,
+        sampling_params: Mapping[str, Any] | None = None,
         attempt: int = 1,
     ) -> str:
         """Returns the completion's text.
@@ -37,7 +38,7 @@ class Ask:
         :class:`~medreason_dist.errors.EngineDead`.
         """
         seed = derive_seed(self.run_seed, self.question_id, stage, attempt)
-        request = Request(stage, tuple(messages), max_tokens, temperature, seed, constraint)
+        request = Request(stage, tuple(messages), max_tokens, temperature, seed, constraint, sampling_params or {})
         try:
             completion = await engine.complete(request)
         except EngineDead:

@@ -61,12 +61,13 @@ PRUNE = Template(
 TRACE = Template(
     Stage.trace,
     "1",
-    "You reason about medical questions from a knowledge graph. You are given paths, each a chain of facts: "
-    "A —[relation]→ B, and a question. Think step by step from what the question says, through those facts that bear on "
-    "it, to an answer. Explain each step in full sentences. Say so where a fact does not help or where knowledge beyond "
-    "the facts is needed. Write three sections under exactly these headings:\n"
-    "### Paths\nthe facts that you use\n### Reasoning\nthe steps\n### Conclusion\nthe answer",
-    "Facts:\n{paths}\n\n{question}",
+    "You are a medical expert who reasons from a knowledge graph. You are given a question and facts from the graph: "
+    "A —[relation]→ B means that the relation holds between A and B. Reason step by step: start from what the question "
+    "says, use the facts that bear on it, and end with an answer. Write full sentences. Say so where a fact does not help, "
+    "or where knowledge beyond the facts is needed.\n\n"
+    "Write three sections:\n### Paths\n### Reasoning\n### Conclusion\n"
+    "Under Paths, restate the facts that you use. Under Reasoning, explain each step. Under Conclusion, give the answer.",
+    "{question}\n\nFacts:\n{paths}",
 )
 
 ANSWER = Template(

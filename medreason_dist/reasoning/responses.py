@@ -20,6 +20,7 @@ CORRECT, INCORRECT = "correct", "incorrect"
 
 _MENTIONS_A_SIDE = 6
 _NAME_CHARACTERS = 80
+_SENTENCE = r"[^#.!?\n]{0,400}"
 
 
 def mentions_form() -> JsonSchema:
@@ -83,9 +84,12 @@ def parse_kept(text: str, path_counts: Sequence[int], top_k: int) -> list[list[i
     return kept
 
 
-def trace_form(section_characters: int) -> Regex:
-    """Returns the form of :func:`parse_trace`: the three headings, each followed by text without ``#``."""
-    section = rf"[^#\s][^#]{{0,{section_characters - 1}}}"
+def trace_form(section_sentences: int) -> Regex:
+    """Returns the form of :func:`parse_trace`: the three headings, each followed by up to so many sentences or lines.
+
+    The bound stands at the end of a sentence, so that none is cut off by it. ``#`` is the headings' own.
+    """
+    section = rf"[^#\s](?:{_SENTENCE}[.!?\n]){{0,{section_sentences - 1}}}{_SENTENCE}[.!?]?"
     return Regex("\n".join(f"{heading}\n{section}" for heading in HEADINGS))
 
 

@@ -149,12 +149,13 @@ async def write_trace(question: Question, kept: Sequence[Path], tools: Tools, as
         tools.engine,
         Stage.trace,
         prompts.TRACE.messages(
-            paths="\n".join(f"- {fact}" for fact in facts),
             question=prompts.with_options(question.question, question.options, question.context),
+            paths="\n".join(f"- {fact}" for fact in facts),
         ),
-        responses.trace_form(config.section_characters),
+        responses.trace_form(config.section_sentences),
         config.max_tokens,
         temperature=tools.config.engine.temperature,
+        sampling_params=tools.config.engine.sampling_params,
         attempt=attempt,
     )
     return responses.parse_trace(reply)

@@ -69,9 +69,10 @@ def test_forms_are_closed_schemas() -> None:
 
 def test_what_the_trace_form_admits_is_what_the_parser_takes() -> None:
     text = "### Paths\na → b\n### Reasoning\nFirst this.\nThen that.\n### Conclusion\nB"
-    form = responses.trace_form(100)
+    form = responses.trace_form(3)
     assert isinstance(form, Regex)
     assert re.fullmatch(form.pattern, text)
+    assert not re.fullmatch(responses.trace_form(2).pattern, text)
     assert responses.parse_trace(text) == TraceSections("a → b", "First this.\nThen that.", "B")
 
 
