@@ -61,7 +61,7 @@ def main(config: Config) -> None:
     for name, (requests, tokens, seconds, rate) in (("bare vLLM", bare), ("generate", pipeline)):
         print(f"{name:<12}{requests:>10,}{tokens:>10,}{seconds:>10.1f}{rate:>10.0f}")
     print(f"ratio       {pipeline[3] / bare[3]:.2f}")
-    print(f"before the first request {first - started:.1f} s (Ray, graph, embedder, engine), after the last {ended - last:.1f} s")
+    print(f"before the first request {first - started:.1f} s (Ray, graph, engine), after the last {ended - last:.1f} s")
     print(f"accepted {manifest['accepted']} of {manifest['questions']}")
     describe(records)
 
@@ -132,7 +132,9 @@ def describe(records: Sequence[Record]) -> None:
     for record in records:
         stages[record.request.stage].append(record)
     for stage, found in stages.items():
-        prompt, completion = (sum(getattr(r.completion, f"{kind}_tokens") for r in found) for kind in ("prompt", "completion"))
+        prompt, completion = (
+            sum(getattr(r.completion, f"{kind}_tokens") for r in found) for kind in ("prompt", "completion")
+        )
         latency = sum(r.ended_s - r.started_s for r in found) / len(found)
         print(f"  {stage:<8} {len(found):>6,} requests {prompt:>9,} + {completion:>8,} tokens, {latency:6.1f} s each")
     edges = sorted([(r.started_s, 1) for r in records] + [(r.ended_s, -1) for r in records])
@@ -142,7 +144,10 @@ def describe(records: Sequence[Record]) -> None:
         share = "0" if not in_flight else "1-3" if in_flight < 4 else "4-15" if in_flight < 16 else "16 or more"
         spans[share] += moment - before
         in_flight, before = in_flight + change, moment
-    print("  requests in flight: " + ", ".join(f"{name}: {spans[name]:.1f} s" for name in ("0", "1-3", "4-15", "16 or more")))
+    print(
+        "  requests in flight: "
+        + ", ".join(f"{name}: {spans[name]:.1f} s" for name in ("0", "1-3", "4-15", "16 or more"))
+    )
 
 
 if __name__ == "__main__":

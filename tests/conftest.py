@@ -103,7 +103,7 @@ def _weed_command(weed: str, folder: Path) -> tuple[int, list[str]]:
         json.dumps({"identities": [{"name": "t", "credentials": credentials, "actions": actions}]}), encoding="utf-8"
     )
     parts = ["s3", "master", "volume", "filer"]
-    ports = _free_ports(8)
+    ports = free_ports(8)
     flags = {f"{part}.port": port for part, port in zip(parts, ports[:4], strict=True)}
     flags |= {f"{part}.port.grpc": port for part, port in zip(parts, ports[4:], strict=True)}
     options = [f"-{name}={port}" for name, port in flags.items()]
@@ -113,7 +113,8 @@ def _weed_command(weed: str, folder: Path) -> tuple[int, list[str]]:
     return flags["s3.port"], [weed, "server", *options]
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Returns ports of this machine that nobody listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:

@@ -14,14 +14,14 @@ from medreason_dist.engines.base import Choice, Completion, Constraint, FinishRe
 from medreason_dist.errors import EngineDead, EngineError, ModelError, PromptTooLong
 
 _OURS = frozenset(
-    """kind temperature sampling_params base_url api_key_env max_concurrency request_timeout_s max_retries structured_outputs vllm_args
-    env""".split()
+    """kind temperature sampling_params base_url api_key_env max_concurrency request_timeout_s max_retries
+    structured_outputs vllm_args env""".split()
 )
 """Fields of :class:`EngineConfig` that are not vLLM's."""
 
 
 class VLLMEngine:
-    """A model in this process's care; vLLM runs it in a process of its own, which ends with this one."""
+    """A model in this process's care. vLLM runs it in processes of its own, which :meth:`close` ends."""
 
     def __init__(self, config: EngineConfig) -> None:
         require_model(config.model)
@@ -39,7 +39,7 @@ class VLLMEngine:
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
             self._tokenizer: Any = self._engine.get_tokenizer()
         except Exception as error:
-            remedy = "check engine.model and the engine's other keys; why stands in the worker's log, in /tmp/ray/session_latest"
+            remedy = "check engine.model and the engine's other keys; vLLM's own words are in Ray's log of the worker"
             raise ModelError(f"vLLM cannot load the model: {error}", config.model, remedy) from error
         if not getattr(self._tokenizer, "chat_template", None):
             raise ModelError("the model's tokenizer has no chat template", config.model, "use an instruct model")

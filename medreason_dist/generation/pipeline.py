@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import ray
 
@@ -15,14 +15,11 @@ from medreason_dist.generation.shards import missing_shards, plan_run, write_man
 from medreason_dist.generation.worker import Worker, require_engines
 from medreason_dist.graph.embeddings import require_embeddings
 from medreason_dist.graph.store import require_manifest
-from medreason_dist.storage import Folder
-
-MAX_RESTARTS: Final = 3
-"""Times that Ray starts a worker again whose engine or process died, before the run fails."""
+from medreason_dist.storage import MANIFEST, Folder
 
 
 def generate(config: Config) -> dict[str, Any]:
-    """Does what is left of the run at ``run.uri`` and returns its manifest.
+    """Does what is left of the run at ``run.uri`` and returns its manifest. Nothing is left of a finished run.
 
     Raises :class:`~medreason_dist.errors.UserError` for input at fault, most of it before anything is written, and
     :class:`~medreason_dist.errors.ReconcileError` where counts do not add up.
@@ -32,12 +29,16 @@ def generate(config: Config) -> dict[str, Any]:
     manifest = require_manifest(graph)
     require_embeddings(graph, config.embeddings)
     cluster.connect(config.workers)
+    # A model's folder has to be where the workers are, which need not be here.
+    check = ray.remote(num_cpus=0, num_gpus=config.workers.num_gpus)(require_engines)
     with cluster.unwrapped_errors():
-        ray.get(require_engines.options(num_gpus=config.workers.num_gpus).remote(config))
+        ray.get(check.remote(config))
     plan = plan_run(config, run, manifest["fingerprint"])
     missing = missing_shards(plan, run)
+    if not missing and run.exists(MANIFEST):
+        return dict(run.read_json(MANIFEST))
     if missing:
-        board = Board.remote()
+        board = ray.remote(num_cpus=0)(Board).remote()
         done, questions = len(plan.shards) - len(missing), sum(plan.shards[shard] for shard in missing)
         with ProgressLine(board, len(plan.shards), done, questions) as line:
             for _ in run_shards(config, missing, Progress(board)):
@@ -60,7 +61,6 @@ def run_shards(config: Config, shards: Sequence[str], progress: Progress) -> Ite
         compute=pool,
         num_cpus=workers.num_cpus,
         num_gpus=workers.num_gpus,
-        ray_remote_args_fn=lambda: {"max_restarts": MAX_RESTARTS},
     )
     with cluster.unwrapped_errors():
         yield from stream.iter_rows()

@@ -15,16 +15,25 @@ import ray
 from medreason_dist.schemas import Status
 
 
-@ray.remote(num_cpus=0)
 class Board:
-    """An actor that adds up what the workers report."""
+    """Adds up what the workers report; one Ray actor of this class serves a run."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._deaths = 0
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Adds a worker's counts."""
         self._counts.update(counts)
+
+    def shard_done(self) -> None:
+        """Forgets the engines that died before."""
+        self._deaths = 0
+
+    def engine_died(self) -> int:
+        """Returns how many engines, with this one, have died since the last finished shard."""
+        self._deaths += 1
+        return self._deaths
 
     def read(self) -> dict[str, int]:
         """Returns the sums so far."""
@@ -40,6 +49,14 @@ class Progress:
     def worker_ready(self) -> None:
         """Reports that a worker's engine is loaded."""
         self.board.add.remote({"workers": 1})
+
+    def shard_done(self) -> None:
+        """Reports that a shard's traces are written."""
+        self.board.shard_done.remote()
+
+    async def engine_died(self) -> int:
+        """Reports a dead engine; returns how many have died, on all workers, since the last finished shard."""
+        return int(await self.board.engine_died.remote())
 
     def add(self, trace: Mapping[str, Any]) -> None:
         """Reports a question that has its verdict."""

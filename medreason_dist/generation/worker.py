@@ -8,10 +8,9 @@ import os
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import ray
 
 from medreason_dist.config import Config
 from medreason_dist.engines import open_engine, require_engine
@@ -30,10 +29,12 @@ from medreason_dist.storage import Folder
 
 logger = logging.getLogger(__name__)
 
+MAX_DEATHS: Final = 3
+"""Engines that may die, on all workers together, between two finished shards. Ray itself starts workers without end."""
 
-@ray.remote(num_cpus=0)
+
 def require_engines(config: Config) -> None:
-    """Raises :class:`ModelError`, where a worker would run, for an engine that clearly cannot be opened there."""
+    """Raises :class:`ModelError` for an engine that clearly cannot be opened on the machine where this is called."""
     for engine in filter(None, (config.engine, config.judge)):
         require_engine(engine)
 
@@ -74,11 +75,14 @@ class Worker:
         try:
             rows = await asyncio.gather(*(self._run_question(row) for row in questions.to_pylist()))
         except EngineDead as error:
+            if await self._progress.engine_died() > MAX_DEATHS:
+                raise
             # An actor outlives the exception that a task raises, but this one has no engine any more. Its end makes Ray
             # start another, which runs the shard again.
             logger.error("ending the worker: %s", error)
             os._exit(1)
         traces = await asyncio.to_thread(write_traces, self._run, shard, questions, rows)
+        self._progress.shard_done()
         return {"shard": np.array([shard]), "questions": np.array([traces.num_rows])}
 
     async def _run_question(self, row: dict[str, Any]) -> dict[str, Any]:

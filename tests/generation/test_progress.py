@@ -1,0 +1,60 @@
+"""The line that tells how far a run is."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from medreason_dist.generation.progress import Board, Progress, ProgressLine, format_progress
+
+TRACE = {
+    "status": "accepted",
+    "usage": [{"prompt_tokens": 100, "completion_tokens": 20}, {"prompt_tokens": 40, "completion_tokens": 2}],
+}
+
+
+class Terminal(io.StringIO):
+    """A stream that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_line_holds_what_a_person_wants_to_know() -> None:
+    counts = {"workers": 1, "accepted": 81, "rejected": 109, "prompt_tokens": 200_000, "completion_tokens": 31_000}
+    line = format_progress(counts, done=3, total=8, questions=512, elapsed_s=100.0)
+    assert line == ("shards 3/8 · questions 190/512 · accepted 81 · rejected 109 · 2,310 tokens/s · ETA 2m49s")
+
+
+def test_before_the_first_report_and_at_the_start() -> None:
+    assert format_progress({}, 0, 8, 512, 12.7) == "shards 0/8 · loading the engines · 12 s"
+    assert format_progress({"workers": 1}, 0, 8, 512, 0.0).endswith("0 tokens/s · ETA unknown")
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("out", "end"), [(Terminal(), "\n"), (io.StringIO(), "ETA 0m00s\n")])
+def test_one_line_on_a_terminal_log_lines_elsewhere(ray: None, out: io.StringIO, end: str) -> None:
+    import ray as ray_module
+
+    board = ray_module.remote(Board).remote()
+    with ProgressLine(board, total=1, done=0, questions=1, out=out) as line:
+        progress = Progress(board)
+        progress.worker_ready()
+        progress.add(TRACE)
+        progress.shard_done()
+        ray_module.get(board.read.remote())
+        line.shard_done()
+    last = out.getvalue().split("\r")[-2 if out.isatty() else -1]
+    assert last.startswith("shards 1/1 · questions 1/1 · accepted 1 · rejected 0 · ")
+    assert out.getvalue().endswith(end)
+
+
+@pytest.mark.ray
+def test_deaths_are_counted_until_a_shard_is_finished(ray: None) -> None:
+    import ray as ray_module
+
+    board = ray_module.remote(Board).remote()
+    assert [ray_module.get(board.engine_died.remote()) for _ in range(3)] == [1, 2, 3]
+    ray_module.get(board.shard_done.remote())
+    assert ray_module.get(board.engine_died.remote()) == 1
