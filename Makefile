@@ -29,7 +29,7 @@ demo: .venv/.cpu .models  ## set up, run the quickstart on this machine's CPU, s
 	$(BIN)/python jobs/generate.py $(QUICKSTART)
 	$(BIN)/python jobs/report.py $(QUICKSTART)
 
-test: .venv/.test .models  ## set up, run all tests (Java for Spark)
+test: .venv/.test .models  ## set up, run all tests (Java 17 for Spark)
 	$(BIN)/python -m pytest
 
 test-fast: .venv/.test  ## the tests without Spark, Ray, models and servers
@@ -40,7 +40,7 @@ check: .venv/.test  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.test .models  ## measure generation beside bare vLLM
+bench: .venv/.test .models  ## measure the main job beside bare vLLM on the same prompts
 	$(BIN)/python benchmarks/generation.py $(QUICKSTART)
 
 docs: .venv/.test  ## write docs/configuration.md from the docstrings of config.py

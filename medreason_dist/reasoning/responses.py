@@ -32,7 +32,8 @@ def mentions_form() -> JsonSchema:
 
 
 def parse_mentions(text: str, texts: Mapping[Side, str]) -> list[Mention]:
-    """Returns the mentions that the engine extracted, but for those that do not stand in the text of their side."""
+    """Returns the mentions that the engine extracted, but for those that do not stand, as whole words, in the text of
+    their side: names that it made up, and names that the form's bound cut off."""
     value = _parse_json(Stage.extract, text)
     mentions = []
     for side in Side:
@@ -40,7 +41,7 @@ def parse_mentions(text: str, texts: Mapping[Side, str]) -> list[Mention]:
             name, node_type = item.get("name"), item.get("type")
             if not isinstance(name, str) or node_type not in set(NodeType):
                 raise Rejected(RejectReason.engine_error, f"extract: an entity does not fit the schema: {item!r:.200}")
-            if name.strip() and name.casefold() in texts[side].casefold():
+            if _stands_in(name.strip(), texts[side]):
                 mentions.append(Mention(name.strip(), side, node_type, "engine"))
     return mentions
 
@@ -148,6 +149,10 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+def _stands_in(name: str, text: str) -> bool:
+    return bool(name) and bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE))
 
 
 def _parse_json(stage: Stage, text: str) -> dict[str, Any]:

@@ -17,11 +17,12 @@ TEXTS = {Side.question: "Does metformin help?", Side.answer: "Yes, in type 2 dia
 
 def test_mentions_that_do_not_stand_in_the_text_are_left_out() -> None:
     reply = {
-        "question": [{"name": "Metformin", "type": "drug"}, {"name": "aspirin", "type": "drug"}],
+        "question": [{"name": name, "type": "drug"} for name in ("Metformin", "aspirin", "metform", "help?", " ")],
         "answer": [{"name": "type 2 diabetes mellitus", "type": "disease"}],
     }
     assert responses.parse_mentions(json.dumps(reply), TEXTS) == [
         Mention("Metformin", Side.question, "drug", "engine"),
+        Mention("help?", Side.question, "drug", "engine"),
         Mention("type 2 diabetes mellitus", Side.answer, "disease", "engine"),
     ]
 
