@@ -45,6 +45,15 @@ class Expand(StrEnum):
     """GraphFrames' aggregateMessages, hop by hop: no task holds the graph. Meant for a list of seeds."""
 
 
+class Lookup(StrEnum):
+    """Where the workers take a node's hops from. The result is the same."""
+
+    adjacency = "adjacency"
+    """Computed from the adjacency, which is mapped into memory: fastest while it fits."""
+    neighborhoods = "neighborhoods"
+    """Read from the stored neighborhoods, bucket by bucket."""
+
+
 class EngineKind(StrEnum):
     """What completes prompts."""
 
@@ -110,6 +119,12 @@ class GraphConfig:
     uri: str = "graph"
     """Folder or ``s3://bucket/prefix`` that holds nodes, edges, neighborhoods and embeddings."""
 
+    lookup: Lookup = field(default=Lookup.adjacency, metadata=NEUTRAL)
+    """Where the workers take a node's hops from: ``adjacency`` or ``neighborhoods``."""
+
+    cache_bytes: int = field(default=256 * 1024**2, metadata=NEUTRAL)
+    """Memory of one worker for hops that it keeps (``adjacency``) or for buckets (``neighborhoods``, one at least)."""
+
 
 @dataclass(frozen=True)
 class NeighborhoodsConfig:
@@ -152,6 +167,9 @@ class EmbeddingsConfig:
 
     num_gpus: float = 0
     """GPUs of each such actor."""
+
+    num_cpus: float = 1
+    """CPUs of each such actor; Ray gives torch as many threads."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def connect(actors: WorkersConfig | EmbeddingsConfig) -> None:
             ray.init()
         else:
             _start()
-            _require_gpus(actors)
+            _require_resources(actors)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -54,12 +54,13 @@ def _start() -> None:
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
 
 
-def _require_gpus(actors: WorkersConfig | EmbeddingsConfig) -> None:
-    there = ray.cluster_resources().get("GPU", 0)
-    if actors.num_gpus > there:
-        section = "workers" if isinstance(actors, WorkersConfig) else "embeddings"
-        raise ConfigError(
-            f"an actor needs {actors.num_gpus:g} GPUs, this machine has {there:g}",
-            f"{section}.num_gpus",
-            f"set {section}.num_gpus=0 to run on CPU, or set RAY_ADDRESS to a cluster that has them",
-        )
+def _require_resources(actors: WorkersConfig | EmbeddingsConfig) -> None:
+    section = "workers" if isinstance(actors, WorkersConfig) else "embeddings"
+    there = ray.cluster_resources()
+    for key, resource, wanted in (("num_gpus", "GPU", actors.num_gpus), ("num_cpus", "CPU", actors.num_cpus)):
+        if wanted > there.get(resource, 0):
+            raise ConfigError(
+                f"an actor needs {wanted:g} {resource}s, this machine has {there.get(resource, 0):g}",
+                f"{section}.{key}",
+                f"lower {section}.{key} (num_gpus=0 runs on CPU), or set RAY_ADDRESS to a cluster that has them",
+            )

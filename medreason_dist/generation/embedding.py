@@ -72,6 +72,7 @@ def _embed(graph: Folder, config: EmbeddingsConfig) -> Iterator[pa.Table]:
         NameEncoder,
         fn_constructor_args=(config,),
         compute=ray.data.ActorPoolStrategy(size=config.workers),
+        num_cpus=config.num_cpus,
         num_gpus=config.num_gpus,
         batch_size=config.batch_size * PASSES_A_CALL,
         batch_format="pyarrow",

@@ -60,7 +60,7 @@ class Worker:
     def _tools(self) -> Tools:
         # Not in the constructor: its exceptions reach the driver as text only, so that a ModelError is none any more.
         config = self._config
-        graph = GraphStore.open(Folder(config.graph.uri, config.storage))
+        graph = GraphStore.open(config.graph, config.storage)
         nodes = graph.node_table
         names = NameIndex(*(nodes[column].to_pylist() for column in ("node_index", "node_name", "node_type")))
         engine = open_engine(config.engine)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import io
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 from medreason_dist.errors import GraphError
 from medreason_dist.graph.khop import Ints, build_csr, khop
 from medreason_dist.schemas import NEIGHBORHOODS
+from medreason_dist.storage import Folder
+
+FOLDER: Final = "adjacency"
+ARRAYS: Final = ("node_index", "indptr", "indices", "relations")
 
 
 class Adjacency(NamedTuple):
@@ -44,6 +49,32 @@ def build_adjacency(nodes: pa.Table, edges: pa.Table) -> Adjacency:
     indptr, indices = build_csr(*positions, count=len(node_index))
     relations, relation_sets = _relation_sets(np.cumsum(first) - 1, len(indices), edges["display_relation"])
     return Adjacency(node_index, indptr, indices, relations, relation_sets)
+
+
+def write_adjacency(folder: Folder, adjacency: Adjacency) -> None:
+    """Writes the arrays as ``adjacency/<name>.npy``; the relation sets are the manifest's."""
+    for name in ARRAYS:
+        content = io.BytesIO()
+        np.save(content, getattr(adjacency, name))
+        folder.write(f"{FOLDER}/{name}.npy", content.getvalue())
+
+
+def read_adjacency(folder: Folder, relation_sets: list[list[str]]) -> Adjacency:
+    """Returns the adjacency of a graph folder: mapped into memory from a disk, where all processes share it, or read.
+
+    Raises :class:`GraphError` where it is missing or damaged.
+    """
+    arrays = {}
+    for name in ARRAYS:
+        try:
+            if folder.is_s3:
+                arrays[name] = np.load(io.BytesIO(folder.read(f"{FOLDER}/{name}.npy")))
+            else:
+                arrays[name] = np.load(folder.path / FOLDER / f"{name}.npy", mmap_mode="r")
+        except (FileNotFoundError, ValueError, EOFError) as error:
+            what = f"the adjacency cannot be read: {error}"
+            raise GraphError(what, f"{folder.uri}/{FOLDER}/{name}.npy", "delete the manifest and build anew") from None
+    return Adjacency(**arrays, relation_sets=relation_sets)
 
 
 def find_positions(node_index: NDArray[np.int32], wanted: Ints) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

@@ -1,6 +1,7 @@
 """``build_neighborhoods``: kg.csv → a published graph folder. Plan, dispatch to an engine, publish.
 
     nodes/ edges/                     tables as in schemas
+    adjacency/                        the edges as compressed sparse rows, which readers map into memory
     neighborhoods/bucket=<n>/         the rows of the seeds for which node_index mod buckets is n
     _manifest.json                    last: a folder without it is unfinished, and readers refuse it
 
@@ -25,7 +26,7 @@ from medreason_dist import __version__
 from medreason_dist.config import Config, NeighborhoodsEngine
 from medreason_dist.errors import ConfigError
 from medreason_dist.graph import local
-from medreason_dist.graph.adjacency import Adjacency, build_adjacency, find_positions
+from medreason_dist.graph.adjacency import Adjacency, build_adjacency, find_positions, write_adjacency
 from medreason_dist.graph.primekg import KnowledgeGraph, Source, open_source, parse_source
 from medreason_dist.ids import fingerprint
 from medreason_dist.schemas import EDGES, NEIGHBORHOODS, NODES, schema_fingerprint
@@ -70,6 +71,7 @@ def build_neighborhoods(config: Config) -> Build:
         _unpublish(folder)
         folder.write_table("nodes/part-0.parquet", kg.nodes)
         folder.write_table("edges/part-0.parquet", kg.edges)
+        write_adjacency(folder, adjacency)
         expansion = expand(config, adjacency, seeds, folder)
     manifest = _describe(config, source, kg, adjacency) | {"fingerprint": identity, "seeds": len(seeds)} | expansion
     manifest["versions"] = _versions() | expansion.get("versions", {})
@@ -121,7 +123,7 @@ def _open_engine(config: Config, adjacency: Adjacency) -> AbstractContextManager
 
 def _unpublish(folder: Folder) -> None:
     folder.delete(MANIFEST)
-    for name in ("nodes", "edges", "neighborhoods"):
+    for name in ("nodes", "edges", "adjacency", "neighborhoods"):
         for file in folder.child(name).names():
             folder.child(name).delete(file)
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import contextlib
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+import cachetools
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from medreason_dist.config import GraphConfig, Lookup, StorageConfig
 from medreason_dist.errors import GraphError
-from medreason_dist.graph.adjacency import Adjacency, build_adjacency, find_positions
+from medreason_dist.graph.adjacency import Adjacency, find_positions, read_adjacency
 from medreason_dist.graph.khop import khop
 from medreason_dist.graph.neighborhoods import SCHEMAS
-from medreason_dist.schemas import EDGES, NEIGHBORHOODS, NODES
+from medreason_dist.schemas import NEIGHBORHOODS, NODES
 from medreason_dist.storage import MANIFEST, Folder
-
-CACHED_BUCKETS: Final = 8
-"""Buckets kept in memory. One has about 70 MB at PrimeKG's size with radius 2 and 32 buckets."""
 
 BUILD: Final = "run python jobs/build_neighborhoods.py --config … with the same graph.uri"
 
@@ -35,11 +35,20 @@ class _Bucket(NamedTuple):
 class GraphStore:
     """A published graph. Nodes are given and returned as ``node_index``; an unknown one raises :class:`KeyError`.
 
-    ``radius`` is the number of hops that :meth:`hops` knows; ``fingerprint`` identifies input and parameters of the
-    build; ``node_index`` holds all nodes, sorted; ``node_table`` has :data:`~medreason_dist.schemas.NODES`.
+    ``radius`` is the greatest distance that :meth:`hop` knows; ``fingerprint`` identifies input and parameters of the
+    build; ``node_index`` holds all nodes, sorted; ``node_table`` has :data:`~medreason_dist.schemas.NODES`. Beside these
+    and the adjacency (mapped, where the folder is on a disk) it holds at most ``graph.cache_bytes``.
     """
 
-    def __init__(self, folder: Folder, manifest: dict[str, Any], node_table: pa.Table, adjacency: Adjacency) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        manifest: dict[str, Any],
+        node_table: pa.Table,
+        adjacency: Adjacency,
+        lookup: Lookup,
+        cache_bytes: int,
+    ) -> None:
         self.radius: int = manifest["radius"]
         self.fingerprint: str = manifest["fingerprint"]
         self.node_table = node_table
@@ -47,25 +56,30 @@ class GraphStore:
         self._names: list[str] = node_table["node_name"].to_pylist()
         self._types: list[str] = node_table["node_type"].to_pylist()
         self._adjacency = adjacency
+        self._lookup = lookup
         self._folder = folder.child("neighborhoods")
-        self._files = _group_by_bucket(self._folder.names(".parquet"))
+        self._files = _group_by_bucket(self._folder.names(".parquet")) if lookup is Lookup.neighborhoods else {}
         self._bucket_count: int = manifest["buckets"]
-        self._buckets: OrderedDict[int, _Bucket] = OrderedDict()
+        self._hops: Any = cachetools.LRUCache(cache_bytes, _size_bytes)
+        self._buckets: Any = cachetools.LRUCache(cache_bytes, _size_bytes)
+        self._bucket = -1, _EMPTY
 
     @classmethod
-    def open(cls, folder: Folder) -> GraphStore:
-        """Returns the graph in ``folder``: nodes and edges in memory, neighborhoods read when they are asked for.
+    def open(cls, config: GraphConfig, storage: StorageConfig | None = None) -> GraphStore:
+        """Returns the graph at ``graph.uri``: names and types in memory, hops as they are asked for.
 
         Raises :class:`GraphError` for a folder that is missing, unfinished or written with other schemas.
         """
+        folder = Folder(config.uri, storage)
         manifest = require_manifest(folder)
-        nodes = _read_all(folder.child("nodes"), NODES)
-        edges = _read_all(folder.child("edges"), EDGES)
-        if (nodes.num_rows, edges.num_rows) != (manifest["nodes"], manifest["edges"]):
-            found = f"{nodes.num_rows} nodes and {edges.num_rows} edges"
-            what = f"the graph holds {found}, its manifest says {manifest['nodes']} and {manifest['edges']}"
+        nodes = _read_files(folder.child("nodes"), folder.child("nodes").names(".parquet"), NODES)
+        adjacency = read_adjacency(folder, manifest["relation_sets"])
+        found = nodes.num_rows, len(adjacency.node_index), len(adjacency.indices) // 2
+        if found != (manifest["nodes"], manifest["nodes"], manifest["pairs"]):
+            what = f"the graph holds {found[0]} nodes and {found[2]} pairs of neighbors, its manifest says "
+            what += f"{manifest['nodes']} and {manifest['pairs']}"
             raise GraphError(what, folder.uri, f"delete {MANIFEST} there and {BUILD}")
-        return cls(folder, manifest, nodes, build_adjacency(nodes, edges))
+        return cls(folder, manifest, nodes, adjacency, config.lookup, config.cache_bytes)
 
     def name(self, node: int) -> str:
         """Returns the node's name."""
@@ -80,10 +94,6 @@ class GraphStore:
         position = self._position(node)
         return int(self._adjacency.indptr[position + 1] - self._adjacency.indptr[position])
 
-    def neighbors(self, node: int) -> NDArray[np.int32]:
-        """Returns the neighbors of any node, ascending, whether its neighborhood is stored or not."""
-        return self.node_index[self._neighbor_positions(self._position(node))]
-
     def relations(self, src: int, dst: int) -> tuple[str, ...]:
         """Returns the display_relation values between two nodes, sorted; empty where they are not adjacent."""
         start = self._adjacency.indptr[self._position(src)]
@@ -93,16 +103,14 @@ class GraphStore:
             return ()
         return tuple(self._adjacency.relation_sets[self._adjacency.relations[start + offset]])
 
-    def hops(self, node: int) -> tuple[NDArray[np.int32], ...]:
-        """Returns the nodes at distance 0, 1, … ``radius``: item h holds, ascending, those at exactly h.
-
-        Item 0 is the node itself. A node whose neighborhood is not stored has it computed from the edges.
-        """
+    def hop(self, node: int, distance: int) -> NDArray[np.int32]:
+        """Returns, ascending, the nodes at exactly this shortest distance, from 0 (the node itself) to ``radius``."""
         position = self._position(node)
-        bucket = self._read_bucket(node % self._bucket_count)
-        first, last = np.searchsorted(bucket.seed, [node, node + 1])
-        lists = self._compute_hops(position) if first == last else _slice_hops(bucket, first, last, self.radius)
-        return self.node_index[position : position + 1], *lists
+        if distance == 0:
+            return self.node_index[position : position + 1]
+        if distance == 1:
+            return self.node_index[self._neighbor_positions(position)]
+        return self._read_hops(node, position)[distance - 1]
 
     def _position(self, node: int) -> int:
         positions, found = find_positions(self.node_index, np.array([node]))
@@ -113,18 +121,30 @@ class GraphStore:
     def _neighbor_positions(self, position: int) -> NDArray[np.int32]:
         return self._adjacency.indices[self._adjacency.indptr[position] : self._adjacency.indptr[position + 1]]
 
-    def _compute_hops(self, position: int) -> list[NDArray[np.int32]]:
-        graph = self._adjacency
-        counts, found = khop(graph.indptr, graph.indices, np.array([position]), self.radius)
-        return np.split(self.node_index[found], np.cumsum(counts[0])[:-1])
+    def _read_hops(self, node: int, position: int) -> list[NDArray[np.int32]]:
+        if self._lookup is Lookup.neighborhoods:
+            bucket = self._read_bucket(node % self._bucket_count)
+            first, last = np.searchsorted(bucket.seed, [node, node + 1])
+            if first < last:
+                return _slice_hops(bucket, first, last, self.radius)
+        # Of neighborhoods that were built for some seeds only, others may be asked for.
+        hops = self._hops.get(node)
+        if hops is None:
+            graph = self._adjacency
+            counts, found = khop(graph.indptr, graph.indices, np.array([position]), self.radius)
+            hops = np.split(self.node_index[found], np.cumsum(counts[0])[:-1])
+            _keep(self._hops, node, hops)
+        return list(hops)
 
     def _read_bucket(self, number: int) -> _Bucket:
-        if number not in self._buckets:
-            self._buckets[number] = _index_bucket(_read_files(self._folder, self._files.get(number, []), NEIGHBORHOODS))
-        self._buckets.move_to_end(number)
-        if len(self._buckets) > CACHED_BUCKETS:
-            self._buckets.popitem(last=False)
-        return self._buckets[number]
+        # The bucket at hand is kept even where it is larger than the cache.
+        if self._bucket[0] != number:
+            bucket = self._buckets.get(number)
+            if bucket is None:
+                bucket = _index_bucket(_read_files(self._folder, self._files.get(number, []), NEIGHBORHOODS))
+                _keep(self._buckets, number, bucket)
+            self._bucket = number, bucket
+        return self._bucket[1]
 
 
 def require_manifest(folder: Folder) -> dict[str, Any]:
@@ -137,10 +157,6 @@ def require_manifest(folder: Folder) -> dict[str, Any]:
         what = "the graph was written with other schemas than this version reads"
         raise GraphError(what, folder.uri, f"{BUILD}; it replaces the old one")
     return manifest
-
-
-def _read_all(folder: Folder, schema: pa.Schema) -> pa.Table:
-    return _read_files(folder, folder.names(".parquet"), schema)
 
 
 def _read_files(folder: Folder, names: list[str], schema: pa.Schema) -> pa.Table:
@@ -169,3 +185,16 @@ def _slice_hops(bucket: _Bucket, first: int, last: int, radius: int) -> list[NDA
     for row in range(first, last):
         lists[bucket.hop[row] - 1] = bucket.nodes[bucket.starts[row] : bucket.stops[row]]
     return lists
+
+
+def _size_bytes(arrays: Iterable[NDArray[Any]]) -> int:
+    return sum(array.nbytes for array in arrays)
+
+
+def _keep(cache: Any, key: int, value: object) -> None:
+    # cachetools refuses a value that is larger than the whole cache.
+    with contextlib.suppress(ValueError):
+        cache[key] = value
+
+
+_EMPTY: Final = _index_bucket(NEIGHBORHOODS.empty_table())

@@ -1,7 +1,7 @@
 """Shortest paths between question and answer entities, by meeting in the middle of two neighborhoods.
 
-With neighborhoods of radius k, a pair at distance d ≤ 2k has a middle layer: the nodes at min(d, k) hops from the source
-and at the rest of d from the target, one intersection of two sorted lists. From it the shortest-path DAG is unfolded
+With neighborhoods of radius k, a pair at distance d ≤ 2k has a middle layer: the nodes at half of d from the source and at
+the rest of d from the target, one intersection of two sorted lists. From it the shortest-path DAG is unfolded
 backward to the source and forward to the target by intersecting hop 1 of its nodes with the hop lists of the two ends.
 Paths are counted on the DAG before any is written out, so that a pair of hubs with millions of them costs no more.
 """
@@ -36,11 +36,8 @@ class Graph(Protocol):
     def degree(self, node: int) -> int:
         """Returns a node's number of distinct neighbors."""
 
-    def hops(self, node: int) -> tuple[Nodes, ...]:
-        """Returns, for h = 0 … radius, the sorted nodes at distance h."""
-
-    def neighbors(self, node: int) -> Nodes:
-        """Returns the sorted nodes at distance 1."""
+    def hop(self, node: int, distance: int) -> Nodes:
+        """Returns the sorted nodes at exactly this distance, from 0 to ``radius``."""
 
     def relations(self, src: int, dst: int) -> tuple[str, ...]:
         """Returns, sorted, the display relations between two neighbors."""
@@ -52,11 +49,10 @@ def find_paths(graph: Graph, source: int, target: int, limit: int, seed: int) ->
     At most ``limit`` of them are written out; of more, a uniform sample without repetition that depends on ``seed``
     alone. They are ranked by :func:`hub_penalty`, the least first.
     """
-    from_source, from_target = graph.hops(source), graph.hops(target)
-    distance = _distance(from_source, from_target)
+    distance = _distance(graph, source, target)
     if not distance:
         return None
-    successors = _unfold(graph, from_source, from_target, distance)
+    successors = _unfold(graph, source, target, distance)
     counts = _count_paths(successors, source, target)
     total = counts[source]
     if total <= limit:
@@ -115,32 +111,36 @@ def path_row(graph: Graph, path: Path) -> dict[str, Any]:
     }
 
 
-def _distance(from_source: Sequence[Nodes], from_target: Sequence[Nodes]) -> int | None:
-    radius = len(from_source) - 1
-    for distance in range(2 * radius + 1):
-        near = min(distance, radius)
-        if _intersect(from_source[near], from_target[distance - near]).size:
+def _distance(graph: Graph, source: int, target: int) -> int | None:
+    for distance in range(2 * graph.radius + 1):
+        if _middle_layer(graph, source, target, distance).size:
             return distance
     return None
 
 
-def _unfold(
-    graph: Graph, from_source: Sequence[Nodes], from_target: Sequence[Nodes], distance: int
-) -> dict[int, list[int]]:
+def _middle_layer(graph: Graph, source: int, target: int, distance: int) -> Nodes:
+    # Half the way from either end: the second hop of a hub is a thousand times its first.
+    near = (distance + 1) // 2
+    return _intersect(graph.hop(source, near), graph.hop(target, distance - near))
+
+
+def _unfold(graph: Graph, source: int, target: int, distance: int) -> dict[int, list[int]]:
     """Returns the successors, on shortest paths, of every node of the DAG but the target."""
-    middle = min(distance, len(from_source) - 1)
-    layer = _intersect(from_source[middle], from_target[distance - middle])
+    middle = (distance + 1) // 2
+    layer = _middle_layer(graph, source, target, distance).tolist()
     successors: dict[int, list[int]] = {}
-    frontier = layer.tolist()
+    frontier = layer
     for remaining in range(distance - middle, 0, -1):
+        nearer = graph.hop(target, remaining - 1)
         for node in frontier:
-            successors[node] = _intersect(graph.neighbors(node), from_target[remaining - 1]).tolist()
+            successors[node] = _intersect(graph.hop(node, 1), nearer).tolist()
         frontier = sorted({child for node in frontier for child in successors[node]})
-    frontier = layer.tolist()
+    frontier = layer
     for hop in range(middle, 0, -1):
+        nearer = graph.hop(source, hop - 1)
         parents: dict[int, list[int]] = {}
         for node in frontier:
-            for parent in _intersect(graph.neighbors(node), from_source[hop - 1]).tolist():
+            for parent in _intersect(graph.hop(node, 1), nearer).tolist():
                 parents.setdefault(parent, []).append(node)
         successors.update(parents)
         frontier = sorted(parents)

@@ -12,9 +12,11 @@ import networkx as nx
 import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from medreason_dist.config import Config, GraphConfig, NeighborhoodsConfig, NeighborhoodsEngine
 from medreason_dist.graph.primekg import COLUMNS
+from medreason_dist.graph.store import GraphStore
 from medreason_dist.schemas import NEIGHBORHOODS
 from medreason_dist.storage import Folder
 
@@ -88,6 +90,11 @@ def networkx_hops(pairs: Iterable[tuple[int, int]], radius: int) -> dict[tuple[i
             if hop:
                 hops.setdefault((seed, hop), []).append(node)
     return hops
+
+
+def all_hops(store: GraphStore, node: int) -> list[NDArray[np.int32]]:
+    """The nodes at distance 0, 1, … radius."""
+    return [store.hop(node, distance) for distance in range(store.radius + 1)]
 
 
 def ints(values: Iterable[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from medreason_dist.config import Expand, NeighborhoodsEngine
+from medreason_dist.config import Expand, GraphConfig, Lookup, NeighborhoodsEngine
 from medreason_dist.errors import ConfigError, SourceError
 from medreason_dist.graph import local
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.storage import MANIFEST, Folder
 from tests.conftest import ROOT
-from tests.graph.small import Edge, networkx_hops, plan, random_edges, read_rows, row, to_csv, to_hops
+from tests.graph.small import Edge, all_hops, networkx_hops, plan, random_edges, read_rows, row, to_csv, to_hops
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -88,9 +89,10 @@ def test_the_engines_agree_on_the_shared_fragment(spark: SparkSession, shared: P
         assert build.manifest["degree"] == local.manifest["degree"]
         assert build.manifest["entries_by_hop"] == local.manifest["entries_by_hop"]
         assert build.manifest["fingerprint"] == local.manifest["fingerprint"]
-    stores = [GraphStore.open(Folder(str(tmp_path / name))) for name in ("local", "broadcast", "messages")]
+    places = itertools.product(("local", "broadcast", "messages"), Lookup)
+    stores = [GraphStore.open(GraphConfig(uri=str(tmp_path / name), lookup=lookup)) for name, lookup in places]
     for node in stores[0].node_index[::500].tolist():
-        first, *others = [[hop.tolist() for hop in store.hops(node)] for store in stores]
+        first, *others = [[hop.tolist() for hop in all_hops(store, node)] for store in stores]
         assert all(other == first for other in others)
 
 
@@ -121,6 +123,9 @@ def test_what_is_published(source: Path, tmp_path: Path) -> None:
     assert manifest["degree"] == {"max": 2, "mean": 1.2}
     assert {"medreason_dist", "python", "numpy", "pyarrow"} <= set(manifest["versions"])
     files = sorted(path.relative_to(tmp_path / "graph").as_posix() for path in (tmp_path / "graph").rglob("*.parquet"))
+    assert sorted(path.name for path in (tmp_path / "graph" / "adjacency").iterdir()) == [
+        f"{name}.npy" for name in ("indices", "indptr", "node_index", "relations")
+    ]
     parts = ["edges", "neighborhoods/bucket=0", "neighborhoods/bucket=1", "nodes"]
     assert files == [f"{part}/part-0.parquet" for part in parts]
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import pyspark
 import pytest
 
-from medreason_dist.config import Config, NeighborhoodsEngine, SparkConfig, StorageConfig, load_config
+from medreason_dist.config import (
+    Config,
+    GraphConfig,
+    Lookup,
+    NeighborhoodsEngine,
+    SparkConfig,
+    StorageConfig,
+    load_config,
+)
 from medreason_dist.errors import ConfigError
 from medreason_dist.graph.adjacency import build_adjacency
 from medreason_dist.graph.primekg import open_source, parse_source
@@ -19,7 +27,7 @@ from medreason_dist.graph.spark import maven_coordinate, open_engine, plan_conf,
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.storage import Folder
 from tests.conftest import ROOT, S3Server
-from tests.graph.small import plan, row, to_csv
+from tests.graph.small import all_hops, plan, row, to_csv
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -103,6 +111,7 @@ def test_neighborhoods_on_s3(graphframes_jar: Path, s3: S3Server, shared: Path, 
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    store = GraphStore.open(Folder(uri, s3.storage))
-    assert [hop.tolist() for hop in store.hops(2)] == [[2], [1, 3], [0, 4]]
+    for lookup in Lookup:
+        store = GraphStore.open(GraphConfig(uri=uri, lookup=lookup), s3.storage)
+        assert [hop.tolist() for hop in all_hops(store, 2)] == [[2], [1, 3], [0, 4]]
     assert Folder(uri, s3.storage).child("neighborhoods").names(".parquet")

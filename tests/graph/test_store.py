@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from medreason_dist.config import GraphConfig, Lookup
 from medreason_dist.errors import GraphError
-from medreason_dist.graph import store as store_module
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.schemas import NODES
-from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.storage import MANIFEST
 from tests.conftest import S3Server
-from tests.graph.small import Edge, networkx_hops, plan, random_edges, row, to_csv
+from tests.graph.small import Edge, all_hops, networkx_hops, plan, random_edges, row, to_csv
 
 EDGES: list[Edge] = [
     (10, 20, "indication", "indication"),
@@ -29,22 +29,26 @@ EDGES: list[Edge] = [
 ]
 
 
-def build(folder: Path, edges: list[Edge], **settings: Any) -> GraphStore:
+def build(
+    folder: Path,
+    edges: list[Edge],
+    lookup: Lookup = Lookup.neighborhoods,
+    cache_bytes: int = 1_000_000,
+    **settings: Any,
+) -> GraphStore:
     (folder / "kg.csv").write_bytes(to_csv(row(edge) for edge in edges))
     build_neighborhoods(plan(folder / "kg.csv", folder / "graph", **settings))
-    return GraphStore.open(Folder(str(folder / "graph")))
+    return GraphStore.open(GraphConfig(uri=str(folder / "graph"), lookup=lookup, cache_bytes=cache_bytes))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> GraphStore:
-    return build(tmp_path, EDGES)
+@pytest.fixture(params=list(Lookup))
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> GraphStore:
+    return build(tmp_path, EDGES, request.param)
 
 
 def test_a_node(store: GraphStore) -> None:
     assert (store.name(20), store.type(20), store.degree(20)) == ("node 20", "drug", 2)
-    assert store.neighbors(20).tolist() == [10, 30]
     assert store.degree(99) == 0
-    assert store.neighbors(99).tolist() == []
     assert (store.radius, len(store.fingerprint)) == (2, 64)
     assert store.node_index.tolist() == [10, 20, 30, 40, 99]
     assert store.node_table.schema == NODES
@@ -59,7 +63,7 @@ def test_relations_hold_both_ways(store: GraphStore) -> None:
 @pytest.mark.parametrize("seeds", [None, [10, 30]])
 def test_hops_of_every_node(seeds: list[int] | None, tmp_path: Path) -> None:
     store = build(tmp_path, EDGES, seeds=seeds)
-    hops = {node: [hop.tolist() for hop in store.hops(node)] for node in store.node_index.tolist()}
+    hops = {node: [hop.tolist() for hop in all_hops(store, node)] for node in store.node_index.tolist()}
     assert hops == {
         10: [[10], [20], [30]],
         20: [[20], [10, 30], [40]],
@@ -67,7 +71,7 @@ def test_hops_of_every_node(seeds: list[int] | None, tmp_path: Path) -> None:
         40: [[40], [30], [20]],
         99: [[99], [], []],
     }
-    assert all(hop.dtype == np.int32 for hop in store.hops(40))
+    assert all(hop.dtype == np.int32 for hop in all_hops(store, 40))
 
 
 @given(edges=random_edges())
@@ -76,43 +80,61 @@ def test_hops_and_relations_of_random_graphs(edges: list[Edge], tmp_path_factory
     oracle = networkx_hops((edge[:2] for edge in edges), 3)
     nodes = store.node_index.tolist()
     for node in nodes:
-        assert [hop.tolist() for hop in store.hops(node)][1:] == [oracle.get((node, hop), []) for hop in (1, 2, 3)]
+        assert [hop.tolist() for hop in all_hops(store, node)][1:] == [oracle.get((node, hop), []) for hop in (1, 2, 3)]
         for other in nodes:
             held = {d for x, y, _, d in edges if (x, y) in ((node, other), (other, node)) and x != y}
             assert store.relations(node, other) == tuple(sorted(held))
 
 
-def test_few_buckets_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "CACHED_BUCKETS", 2)
-    store = build(tmp_path, [(n, n + 1, "ppi", "ppi") for n in range(20)], buckets=5)
+@pytest.mark.parametrize("lookup", Lookup)
+@pytest.mark.parametrize("cache_bytes", [0, 400])
+def test_what_is_kept_in_memory_is_bounded(lookup: Lookup, cache_bytes: int, tmp_path: Path) -> None:
+    edges = [(n, n + 1, "ppi", "ppi") for n in range(20)]
+    store = build(tmp_path, edges, lookup, cache_bytes, buckets=5)
     for _ in range(2):
-        for node in range(1, 20):
-            assert store.hops(node)[1].tolist() == [node - 1, node + 1]
-            assert len(store._buckets) <= 2
+        for node in range(2, 19):
+            assert store.hop(node, 2).tolist() == [node - 2, node + 2]
+            kept = [array for values in (store._hops, store._buckets) for each in values.values() for array in each]
+            assert sum(array.nbytes for array in kept) <= cache_bytes
+    assert bool(kept) == bool(cache_bytes)
 
 
 @pytest.mark.parametrize("node", [-1, 0, 15, 100, 2**31 - 1])
 def test_an_unknown_node(node: int, store: GraphStore) -> None:
-    for ask in (store.name, store.type, store.degree, store.neighbors, store.hops):
+    for ask in (store.name, store.type, store.degree):
         with pytest.raises(KeyError):
             ask(node)
+    for distance in (0, 1, 2):
+        with pytest.raises(KeyError):
+            store.hop(node, distance)
     with pytest.raises(KeyError):
         store.relations(10, node)
 
 
 def test_it_travels(store: GraphStore) -> None:
-    assert pickle.loads(pickle.dumps(store)).hops(10)[2].tolist() == [30]
+    assert pickle.loads(pickle.dumps(store)).hop(10, 2).tolist() == [30]
 
 
 def test_a_folder_without_its_manifest_is_refused(store: GraphStore, tmp_path: Path) -> None:
     (tmp_path / "graph" / MANIFEST).unlink()
     for name in ("graph", "nowhere"):
         with pytest.raises(GraphError, match=r"_manifest.json is missing[\s\S]*jobs/build_neighborhoods.py"):
-            GraphStore.open(Folder(str(tmp_path / name)))
+            GraphStore.open(GraphConfig(uri=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("left", [None, 0, 100])
+def test_an_adjacency_that_is_not_whole_is_refused(left: int | None, store: GraphStore, tmp_path: Path) -> None:
+    path = tmp_path / "graph" / "adjacency" / "indices.npy"
+    content = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(content[:left])
+    with pytest.raises(GraphError, match=r"the adjacency cannot be read[\s\S]*indices\.npy"):
+        GraphStore.open(GraphConfig(uri=str(tmp_path / "graph")))
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "what"), [("schemas", {"nodes": "old"}, "other schemas"), ("edges", 5, "its manifest says")]
+    ("key", "value", "what"), [("schemas", {"nodes": "old"}, "other schemas"), ("pairs", 5, "its manifest says")]
 )
 def test_a_manifest_that_does_not_fit_is_refused(
     key: str, value: object, what: str, store: GraphStore, tmp_path: Path
@@ -120,7 +142,7 @@ def test_a_manifest_that_does_not_fit_is_refused(
     path = tmp_path / "graph" / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(GraphError, match=what):
-        GraphStore.open(Folder(str(tmp_path / "graph")))
+        GraphStore.open(GraphConfig(uri=str(tmp_path / "graph")))
 
 
 @pytest.mark.s3
@@ -132,5 +154,6 @@ def test_on_s3(s3: S3Server, tmp_path: Path) -> None:
     config = plan(tmp_path / "kg.csv", tmp_path)
     config = replace(config, graph=replace(config.graph, uri=uri), storage=s3.storage)
     assert [build_neighborhoods(config).built for _ in range(2)] == [True, False]
-    store = GraphStore.open(Folder(uri, s3.storage))
-    assert [hop.tolist() for hop in store.hops(20)] == [[20], [10, 30], [40]]
+    for lookup in Lookup:
+        store = GraphStore.open(GraphConfig(uri=uri, lookup=lookup), s3.storage)
+        assert [hop.tolist() for hop in all_hops(store, 20)] == [[20], [10, 30], [40]]

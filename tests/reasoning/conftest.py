@@ -64,15 +64,10 @@ class MemoryGraph:
     def degree(self, node: int) -> int:
         return int(self.nx.degree(node))
 
-    def hops(self, node: int) -> tuple[Nodes, ...]:
-        distances = nx.single_source_shortest_path_length(self.nx, node, cutoff=self.radius)
-        return tuple(
-            np.array(sorted(n for n, d in distances.items() if d == hop), dtype=np.int32)
-            for hop in range(self.radius + 1)
-        )
-
-    def neighbors(self, node: int) -> Nodes:
-        return np.array(sorted(self.nx.neighbors(node)), dtype=np.int32)
+    def hop(self, node: int, distance: int) -> Nodes:
+        assert 0 <= distance <= self.radius
+        distances = nx.single_source_shortest_path_length(self.nx, node, cutoff=distance)
+        return np.array(sorted(n for n, d in distances.items() if d == distance), dtype=np.int32)
 
     def relations(self, src: int, dst: int) -> tuple[str, ...]:
         return tuple(sorted(self.nx.edges[src, dst]["relations"]))
