@@ -148,6 +148,9 @@ class NeighborhoodsConfig:
     broadcast_limit_bytes: int = 2 * 1024**3
     """``expand=broadcast`` refuses a larger adjacency."""
 
+    limit_bytes: int = 8 * 1024**3
+    """Refuses in advance to write neighborhoods that would take more, by an estimate from a sample of the seeds."""
+
     processes: int | None = None
     """Processes of ``engine=local``. ``null`` for one a core."""
 

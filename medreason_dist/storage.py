@@ -10,8 +10,12 @@ import contextlib
 import io
 import json
 import os
+import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MANIFEST = "_manifest.json"
+
+BEAT_S = 5.0
+"""Seconds between two signs of life of a lease's holder; one that gives none for four times as long is dead."""
 
 
 class Folder:
@@ -227,6 +234,89 @@ class Folder:
             if not self.is_s3:
                 raise
             raise _s3_error(error, where) from error
+
+
+@contextlib.contextmanager
+def hold_lease(folder: Folder, name: str, beat_s: float | None = None) -> Iterator[Callable[[], None]]:
+    """Holds the lease ``name`` of a folder while the context lasts; yields a function that raises once it is lost.
+
+    A lease is a file ``_<name>.<n>.json`` that its holder rewrites every ``beat_s`` seconds (default :data:`BEAT_S`).
+    Where the last one's holder is dead, the next is number n + 1: of several who take over, :meth:`Folder.create` lets
+    one win. No clocks are compared. Raises :class:`StorageError` where another holder lives.
+    """
+    beat_s = BEAT_S if beat_s is None else beat_s
+    number, last = _last_lease(folder, name)
+    if last is not None and _lives(folder, f"_{name}.{number}.json", last, beat_s):
+        raise _held(folder, last)
+    number += last is not None
+    file = f"_{name}.{number}.json"
+    mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex, "beat": 0}
+    if not folder.create(file, json.dumps(mine).encode()):
+        raise _held(folder, folder.read_json(file))
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(beat_s):
+            mine["beat"] += 1
+            # A sign of life that cannot be written is written late, or the lease is lost, which require_held tells.
+            with contextlib.suppress(StorageError):
+                folder.write_json(file, mine)
+
+    def require_held() -> None:
+        newer, holder = _last_lease(folder, name)
+        if newer != number:
+            raise _held(folder, holder or {})
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield require_held
+    finally:
+        ended.set()
+        thread.join()
+        for past in range(number + 1):
+            folder.delete(f"_{name}.{past}.json")
+
+
+def _last_lease(folder: Folder, name: str) -> tuple[int, dict[str, Any] | None]:
+    """Returns the greatest number of a lease and its content; (0, None) where there is none."""
+    number, last = 0, None
+    while True:
+        try:
+            content: dict[str, Any] = folder.read_json(f"_{name}.{number + (last is not None)}.json")
+        except FileNotFoundError:
+            return number, last
+        number, last = number + (last is not None), content
+
+
+def _lives(folder: Folder, file: str, seen: dict[str, Any], beat_s: float) -> bool:
+    """Returns whether a lease's holder gives a sign of life; waits for one unless its process can be looked up."""
+    if seen.get("host") == socket.gethostname() and not _is_running(int(seen["pid"])):
+        return False
+    deadline = time.monotonic() + 4 * beat_s
+    while time.monotonic() < deadline:
+        time.sleep(min(beat_s, 1.0))
+        try:
+            if folder.read_json(file) != seen:
+                return True
+        except FileNotFoundError:
+            return False
+    return False
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _held(folder: Folder, holder: dict[str, Any]) -> StorageError:
+    who = f"process {holder.get('pid')} on {holder.get('host')}"
+    return StorageError(f"{who} is at work on this folder", folder.uri, "wait until it is done, or give another folder")
 
 
 def _status(error: Any) -> int:

@@ -27,7 +27,6 @@ settings.register_profile("medreason", deadline=None, suppress_health_check=[Hea
 settings.load_profile("medreason")
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +70,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         port, command = _weed_command(weed, folder)
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_weed_environment())
         try:
-            _await_health(server, port, folder / "log")
+            await_health(server, f"http://127.0.0.1:{port}/healthz", folder / "log", seconds=60)
             storage = StorageConfig(endpoint_url=f"http://127.0.0.1:{port}", region="us-east-1")
             yield S3Server(storage, count())
         finally:
@@ -122,13 +121,14 @@ def free_ports(number: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _await_health(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def await_health(server: subprocess.Popen[bytes], url: str, log: Path, seconds: float) -> None:
+    """Waits until a server answers 200 at ``url``; fails the test, with the end of its log, where it does not."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
                     return
         except OSError:
             time.sleep(0.2)
-    pytest.fail(f"SeaweedFS did not start in {START_SECONDS} s: {log.read_text(errors='replace')[-2000:]}")
+    pytest.fail(f"{url} did not answer within {seconds} s: {log.read_text(errors='replace')[-2000:]}")

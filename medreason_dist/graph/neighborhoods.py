@@ -27,15 +27,20 @@ from medreason_dist.config import Config, NeighborhoodsEngine
 from medreason_dist.errors import ConfigError
 from medreason_dist.graph import local
 from medreason_dist.graph.adjacency import Adjacency, build_adjacency, find_positions, write_adjacency
+from medreason_dist.graph.khop import khop
 from medreason_dist.graph.primekg import KnowledgeGraph, Source, open_source, parse_source
 from medreason_dist.ids import fingerprint
 from medreason_dist.schemas import EDGES, NEIGHBORHOODS, NODES, schema_fingerprint
-from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.storage import MANIFEST, Folder, hold_lease
 
 SCHEMAS: Final = {
     name: schema_fingerprint(schema)
     for name, schema in (("nodes", NODES), ("edges", EDGES), ("neighborhoods", NEIGHBORHOODS))
 }
+
+SAMPLED_SEEDS: Final = 128
+BYTES_AN_ENTRY: Final = 1.0
+"""On disk, as zstd Parquet: 0.9 at PrimeKG's size and radius 2 (benchmarks/graph.py)."""
 
 Expand = Callable[[Config, Adjacency, NDArray[np.intp], Folder], dict[str, Any]]
 """Writes the neighborhoods of seeds (positions) into a graph folder that has nodes and edges, and returns what the
@@ -54,9 +59,9 @@ class Build(NamedTuple):
 def build_neighborhoods(config: Config) -> Build:
     """Builds the graph folder ``graph.uri`` from ``graph.source``, or finds it built already.
 
-    Raises :class:`SourceError` for a bad csv, :class:`ConfigError` for seeds that are no nodes or an engine that cannot
-    run, :class:`StorageError` for a folder that cannot be written. Until all of that is known an older graph in the
-    folder is left as it is.
+    Raises :class:`SourceError` for a bad csv, :class:`ConfigError` for seeds that are no nodes, a radius whose
+    neighborhoods would not fit or an engine that cannot run, :class:`StorageError` for a folder that cannot be written or that another build is at work on. Until all of that
+    is known an older graph in the folder is left as it is.
     """
     folder = Folder(config.graph.uri, config.storage)
     source = open_source(config.graph.source, config.storage)
@@ -67,15 +72,17 @@ def build_neighborhoods(config: Config) -> Build:
     kg = parse_source(source)
     adjacency = build_adjacency(kg.nodes, kg.edges)
     seeds = _require_seeds(config, adjacency)
-    with _open_engine(config, adjacency) as expand:
+    _require_size(config, adjacency, seeds)
+    with _open_engine(config, adjacency) as expand, hold_lease(folder, "build") as require_held:
         _unpublish(folder)
         folder.write_table("nodes/part-0.parquet", kg.nodes)
         folder.write_table("edges/part-0.parquet", kg.edges)
         write_adjacency(folder, adjacency)
         expansion = expand(config, adjacency, seeds, folder)
-    manifest = _describe(config, source, kg, adjacency) | {"fingerprint": identity, "seeds": len(seeds)} | expansion
-    manifest["versions"] = _versions() | expansion.get("versions", {})
-    folder.write_json(MANIFEST, manifest)
+        manifest = _describe(config, source, kg, adjacency) | {"fingerprint": identity, "seeds": len(seeds)} | expansion
+        manifest["versions"] = _versions() | expansion.get("versions", {})
+        require_held()
+        folder.write_json(MANIFEST, manifest)
     return Build(folder.uri, manifest, built=True)
 
 
@@ -110,6 +117,24 @@ def _require_seeds(config: Config, adjacency: Adjacency) -> NDArray[np.intp]:
         what = f"{np.count_nonzero(~found)} of neighborhoods.seeds are no nodes of the graph: {unknown}"
         raise ConfigError(what, config.graph.source, "give values of the csv's x_index or y_index")
     return positions
+
+
+def _require_size(config: Config, adjacency: Adjacency, seeds: NDArray[np.intp]) -> None:
+    """Raises :class:`ConfigError` where, by a sample of the seeds, more than ``limit_bytes`` would be written."""
+    settings = config.neighborhoods
+    sample = np.random.default_rng(0).choice(seeds, min(len(seeds), SAMPLED_SEEDS), replace=False)
+    reached = sum(
+        int(khop(adjacency.indptr, adjacency.indices, sample[i : i + 1], settings.radius)[0].sum())
+        for i in range(len(sample))
+    )
+    entries = reached * len(seeds) / max(len(sample), 1)
+    if entries * BYTES_AN_ENTRY > settings.limit_bytes:
+        raise ConfigError(
+            f"neighborhoods of radius {settings.radius} would hold about {entries:.1e} entries, "
+            f"{entries * BYTES_AN_ENTRY / 1024**3:,.0f} GiB on disk",
+            f"neighborhoods.limit_bytes={settings.limit_bytes}",
+            "lower neighborhoods.radius, name neighborhoods.seeds, or raise the limit",
+        )
 
 
 def _open_engine(config: Config, adjacency: Adjacency) -> AbstractContextManager[Expand]:

@@ -9,11 +9,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -25,12 +22,10 @@ from medreason_dist.engines.base import Choice, FinishReason, JsonSchema, Regex
 from medreason_dist.engines.openai import OpenAIEngine
 from medreason_dist.errors import ModelError, PromptTooLong
 from medreason_dist.reasoning import responses
-from tests.conftest import free_ports
+from tests.conftest import await_health, free_ports
 from tests.engines.smol import CONFIG, MAX_MODEL_LEN, ask, count_prompt_tokens
 
 pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="module")]
-
-START_SECONDS = 240
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +45,12 @@ def served(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eng
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
         try:
-            await_server(server, port, log)
+            await_health(server, f"http://127.0.0.1:{port}/health", log, seconds=240)
             yield EngineConfig(kind=EngineKind.openai, model="small", base_url=f"http://127.0.0.1:{port}/v1")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
             server.wait()
-
-
-def await_server(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(f"vllm serve did not start: {log.read_text(errors='replace')[-3000:]}")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

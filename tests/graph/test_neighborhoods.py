@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from benchmarks.primekg_like import write_kg
 from medreason_dist.config import Expand, GraphConfig, Lookup, NeighborhoodsEngine
-from medreason_dist.errors import ConfigError, SourceError
+from medreason_dist.errors import ConfigError, SourceError, StorageError
 from medreason_dist.graph import local
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from medreason_dist.graph.store import GraphStore
@@ -165,12 +169,51 @@ def test_a_build_that_breaks_off_leaves_no_manifest(
     assert build_neighborhoods(plan(source, tmp_path / "graph", radius=1)).built
 
 
+def test_two_builds_on_one_folder_do_not_mix(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expand, refused = local.expand, []
+
+    def expand_beside_another(*arguments: Any) -> dict[str, Any]:
+        with pytest.raises(StorageError, match="is at work on this folder") as caught:
+            build_neighborhoods(plan(source, tmp_path / "graph", radius=1))
+        refused.append(caught.value)
+        return expand(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "expand", expand_beside_another)
+        patch.setattr("medreason_dist.storage.BEAT_S", 0.2)
+        assert build_neighborhoods(plan(source, tmp_path / "graph")).built
+    assert len(refused) == 1
+    build_neighborhoods(plan(source, tmp_path / "fresh"))
+    assert read_rows(tmp_path / "graph") == read_rows(tmp_path / "fresh")
+
+
+def test_a_killed_build_leaves_no_manifest_and_the_next_completes(tmp_path: Path) -> None:
+    write_kg(tmp_path / "kg.csv", 0.05)
+    arguments = [f"graph.source={tmp_path}/kg.csv", f"graph.uri={tmp_path}/graph", "neighborhoods.processes=1"]
+    command = [sys.executable, "jobs/build_neighborhoods.py", "neighborhoods.engine=local", *arguments]
+    build = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    while not list((tmp_path / "graph").glob("neighborhoods/bucket=*/*.parquet")):
+        assert build.poll() is None
+        time.sleep(0.01)
+    os.killpg(build.pid, signal.SIGKILL)
+    build.wait()
+    assert not (tmp_path / "graph" / MANIFEST).exists()
+    assert run_job(*arguments).stdout.startswith("built: ")
+    build_neighborhoods(plan(tmp_path / "kg.csv", tmp_path / "fresh", buckets=32))
+    assert read_rows(tmp_path / "graph") == read_rows(tmp_path / "fresh")
+    assert not list((tmp_path / "graph").glob("_build*"))
+
+
 def test_a_fault_that_is_known_beforehand_leaves_the_old_graph(source: Path, tmp_path: Path) -> None:
     old = build_neighborhoods(plan(source, tmp_path / "graph"))
     with pytest.raises(ConfigError, match=r"2 of neighborhoods\.seeds are no nodes of the graph: 5, 77"):
         build_neighborhoods(plan(source, tmp_path / "graph", seeds=[1, 77, 5]))
     with pytest.raises(ConfigError, match="broadcast may not send"):
         build_neighborhoods(plan(source, tmp_path / "graph", radius=1, broadcast_limit_bytes=10, **BROADCAST))
+    with pytest.raises(
+        ConfigError, match=r"radius 1 would hold about 6\.0e\+00 entries[\s\S]*lower neighborhoods\.radius"
+    ):
+        build_neighborhoods(plan(source, tmp_path / "graph", radius=1, limit_bytes=5))
     source.write_bytes(to_csv([row(EDGES[0], y_name="")]))
     with pytest.raises(SourceError):
         build_neighborhoods(plan(source, tmp_path / "graph"))
