@@ -200,8 +200,8 @@ class PathsConfig:
     """Which paths are found, offered and kept."""
 
     max_candidates: int = 50
-    """Shortest paths of a pair of entities from which the engine may choose. Of more, a sample seeded by the question's
-    id."""
+    """Shortest paths of a pair of entities from which the engine may choose: of more, the best by the path degree
+    product, which takes hubs for what they say."""
 
     top_k: int = 3
     """Paths of a pair that the engine may keep. A pair that has no more than these keeps them without a request."""

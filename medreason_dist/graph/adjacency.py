@@ -16,7 +16,7 @@ from medreason_dist.schemas import NEIGHBORHOODS
 from medreason_dist.storage import Folder
 
 FOLDER: Final = "adjacency"
-ARRAYS: Final = ("node_index", "indptr", "indices", "relations")
+ARRAYS: Final = ("node_index", "indptr", "indices", "relations", "degrees")
 
 
 class Adjacency(NamedTuple):
@@ -28,13 +28,15 @@ class Adjacency(NamedTuple):
     indices: NDArray[np.int32]
     relations: NDArray[np.int16]
     """As long as ``indices``: which of ``relation_sets`` holds."""
+    degrees: NDArray[np.int32]
+    """Of shape (nodes, relation sets): the neighbors that a node has by at least one relation of a set."""
     relation_sets: list[list[str]]
     """Every distinct set of display_relation values between two nodes; each sorted, and sorted among each other."""
 
     @property
     def size_bytes(self) -> int:
         """What a process that holds the arrays needs, in bytes."""
-        return sum(a.nbytes for a in (self.node_index, self.indptr, self.indices, self.relations))
+        return sum(a.nbytes for a in (self.node_index, self.indptr, self.indices, self.relations, self.degrees))
 
 
 def build_adjacency(nodes: pa.Table, edges: pa.Table) -> Adjacency:
@@ -48,7 +50,8 @@ def build_adjacency(nodes: pa.Table, edges: pa.Table) -> Adjacency:
     positions = np.searchsorted(node_index, src[first]), np.searchsorted(node_index, dst[first])
     indptr, indices = build_csr(*positions, count=len(node_index))
     relations, relation_sets = _relation_sets(np.cumsum(first) - 1, len(indices), edges["display_relation"])
-    return Adjacency(node_index, indptr, indices, relations, relation_sets)
+    degrees = _degrees_by_set(indptr, relations, relation_sets)
+    return Adjacency(node_index, indptr, indices, relations, degrees, relation_sets)
 
 
 def write_adjacency(folder: Folder, adjacency: Adjacency) -> None:
@@ -119,6 +122,17 @@ def _first_of_pair(src: Ints, dst: Ints) -> NDArray[np.bool_]:
     first = np.ones(len(src), dtype=np.bool_)
     first[1:] = (src[1:] != src[:-1]) | (dst[1:] != dst[:-1])
     return first
+
+
+def _degrees_by_set(
+    indptr: NDArray[np.int64], relations: NDArray[np.int16], relation_sets: list[list[str]]
+) -> NDArray[np.int32]:
+    nodes, sets = len(indptr) - 1, len(relation_sets)
+    node = np.repeat(np.arange(nodes), np.diff(indptr))
+    held = np.bincount(node * sets + relations, minlength=nodes * sets).reshape(nodes, sets).astype(np.int32)
+    names = [set(names) for names in relation_sets]
+    share = np.array([[bool(one & other) for other in names] for one in names], dtype=np.int32).reshape(sets, sets)
+    return held @ share
 
 
 def _relation_sets(pair: Ints, pairs: int, display_relation: Any) -> tuple[NDArray[np.int16], list[list[str]]]:

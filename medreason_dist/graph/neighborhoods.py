@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.metadata import version
@@ -60,8 +61,8 @@ def build_neighborhoods(config: Config) -> Build:
     """Builds the graph folder ``graph.uri`` from ``graph.source``, or finds it built already.
 
     Raises :class:`SourceError` for a bad csv, :class:`ConfigError` for seeds that are no nodes, a radius whose
-    neighborhoods would not fit or an engine that cannot run, :class:`StorageError` for a folder that cannot be written or that another build is at work on. Until all of that
-    is known an older graph in the folder is left as it is.
+    neighborhoods would not fit or an engine that cannot run, :class:`StorageError` for a folder that cannot be written or
+    that another build is at work on. Until all of that is known an older graph in the folder is left as it is.
     """
     folder = Folder(config.graph.uri, config.storage)
     source = open_source(config.graph.source, config.storage)
@@ -78,7 +79,9 @@ def build_neighborhoods(config: Config) -> Build:
         folder.write_table("nodes/part-0.parquet", kg.nodes)
         folder.write_table("edges/part-0.parquet", kg.edges)
         write_adjacency(folder, adjacency)
+        started = time.monotonic()
         expansion = expand(config, adjacency, seeds, folder)
+        expansion["expansion_s"] = round(time.monotonic() - started, 3)
         manifest = _describe(config, source, kg, adjacency) | {"fingerprint": identity, "seeds": len(seeds)} | expansion
         manifest["versions"] = _versions() | expansion.get("versions", {})
         require_held()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from functools import partial, reduce
 from importlib.metadata import version
@@ -67,6 +68,9 @@ def start_session(config: SparkConfig, storage: StorageConfig) -> SparkSession:
     """Returns a new Spark session with GraphFrames; raises :class:`ConfigError` where it cannot start."""
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
         raise ConfigError("Spark needs Java, and there is none", "JAVA_HOME and PATH", WITHOUT_JAVA)
+    if (config.master or "local").startswith("local"):
+        # Spark starts its Python workers as python3 from PATH, which need not be the environment that runs this.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("medreason_dist")
     if config.master:
         builder = builder.master(config.master)

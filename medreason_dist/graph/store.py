@@ -103,6 +103,42 @@ class GraphStore:
             return ()
         return tuple(self._adjacency.relation_sets[self._adjacency.relations[start + offset]])
 
+    def edges_between(
+        self, left: NDArray[np.int32], right: NDArray[np.int32]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32], NDArray[np.int32]]:
+        """Returns the edges between two sorted sets of nodes, ordered by their ends' indexes in ``left`` and ``right``.
+
+        Four arrays, one entry an edge: the index in ``left``, that in ``right``, and for either end the number of
+        neighbors that it has by at least one of the edge's relations.
+        """
+        graph = self._adjacency
+        positions = [find_positions(self.node_index, nodes)[0] for nodes in (left, right)]
+        sizes = [int((graph.indptr[p + 1] - graph.indptr[p]).sum()) for p in positions]
+        # The edges of the side that has fewer are looked through.
+        near = int(sizes[1] < sizes[0])
+        mine, theirs, edge = self._find_edges(positions[near], positions[1 - near])
+        if near:
+            order = np.lexsort((mine, theirs))
+            mine, theirs, edge = mine[order], theirs[order], edge[order]
+        ends = (theirs, mine) if near else (mine, theirs)
+        held = graph.relations[edge]
+        degrees = [graph.degrees[p[end], held] for p, end in zip(positions, ends, strict=True)]
+        return ends[0], ends[1], degrees[0], degrees[1]
+
+    def _find_edges(
+        self, sources: NDArray[np.intp], targets: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Returns, for each edge from ``sources`` to ``targets``, the indexes of its ends and its place in the arrays."""
+        graph = self._adjacency
+        starts, counts = graph.indptr[sources], graph.indptr[sources + 1] - graph.indptr[sources]
+        source = np.repeat(np.arange(len(sources)), counts)
+        edge = np.arange(len(source)) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+        place = np.full(len(self.node_index), -1, dtype=np.intp)
+        place[targets] = np.arange(len(targets))
+        target = place[graph.indices[edge]]
+        found = target >= 0
+        return source[found], target[found], edge[found]
+
     def hop(self, node: int, distance: int) -> NDArray[np.int32]:
         """Returns, ascending, the nodes at exactly this shortest distance, from 0 (the node itself) to ``radius``."""
         position = self._position(node)

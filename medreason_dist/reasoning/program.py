@@ -48,7 +48,7 @@ async def run_question(question: Question, tools: Tools) -> dict[str, Any]:
         _require_mentions(trace)
         trace.entities = await stages.link_entities(question, trace.mentions, tools, ask)
         _require_entities(trace)
-        trace.groups = stages.find_groups(question, trace.entities, tools)
+        trace.groups = stages.find_groups(trace.entities, tools)
         trace.kept = await stages.prune_paths(question, trace.groups, tools, ask)
         await _reason(question, trace, tools, ask)
     except Rejected as rejected:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from medreason_dist.config import Config
 from medreason_dist.engines.base import Engine
-from medreason_dist.ids import derive_seed
 from medreason_dist.reasoning import linking, mentions, paths, prompts, responses, verification
 from medreason_dist.reasoning.ask import Ask
 from medreason_dist.reasoning.records import (
@@ -83,13 +82,12 @@ async def link_entities(question: Question, found: Sequence[Mention], tools: Too
     return linking.distinct_entities([*certain, *chosen])
 
 
-def find_groups(question: Question, entities: Sequence[Entity], tools: Tools) -> list[PathGroup]:
+def find_groups(entities: Sequence[Entity], tools: Tools) -> list[PathGroup]:
     """Returns the shortest paths of each pair of a question entity and an answer entity within the bound."""
     config = tools.config
-    seed = derive_seed(config.run.seed, question.question_id, "paths")
     sources = [entity.node for entity in entities if entity.side is Side.question]
     targets = [entity.node for entity in entities if entity.side is Side.answer]
-    groups = paths.find_groups(tools.graph, sources, targets, config.paths.max_candidates, config.paths.max_pairs, seed)
+    groups = paths.find_groups(tools.graph, sources, targets, config.paths.max_candidates, config.paths.max_pairs)
     if not groups:
         detail = f"no pair of {len(sources)} × {len(targets)} entities is 1 to {2 * tools.graph.radius} hops apart"
         raise Rejected(RejectReason.no_path_within_bound, detail)

@@ -73,7 +73,7 @@ def test_the_engines_agree(spark: SparkSession, edges: list[Edge], tmp_path_fact
         rows.append(read_rows(folder / name))
     assert rows[0] == rows[1] == rows[2]
     for manifest in manifests[1:]:
-        same = set(manifest) - {"engine", "expand", "versions", "components"}
+        same = set(manifest) - {"engine", "expand", "expansion_s", "versions", "components"}
         assert {key: manifest[key] for key in same} == {key: manifests[0][key] for key in same}
 
 
@@ -128,7 +128,7 @@ def test_what_is_published(source: Path, tmp_path: Path) -> None:
     assert {"medreason_dist", "python", "numpy", "pyarrow"} <= set(manifest["versions"])
     files = sorted(path.relative_to(tmp_path / "graph").as_posix() for path in (tmp_path / "graph").rglob("*.parquet"))
     assert sorted(path.name for path in (tmp_path / "graph" / "adjacency").iterdir()) == [
-        f"{name}.npy" for name in ("indices", "indptr", "node_index", "relations")
+        f"{name}.npy" for name in ("degrees", "indices", "indptr", "node_index", "relations")
     ]
     parts = ["edges", "neighborhoods/bucket=0", "neighborhoods/bucket=1", "nodes"]
     assert files == [f"{part}/part-0.parquet" for part in parts]

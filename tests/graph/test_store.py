@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from medreason_dist.config import GraphConfig, Lookup
 from medreason_dist.errors import GraphError
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from medreason_dist.graph.store import GraphStore
+from medreason_dist.reasoning.paths import find_paths
 from medreason_dist.schemas import NODES
-from medreason_dist.storage import MANIFEST
+from medreason_dist.storage import MANIFEST, Folder
 from tests.conftest import S3Server
 from tests.graph.small import Edge, all_hops, networkx_hops, plan, random_edges, row, to_csv
 
@@ -84,6 +89,53 @@ def test_hops_and_relations_of_random_graphs(edges: list[Edge], tmp_path_factory
         for other in nodes:
             held = {d for x, y, _, d in edges if (x, y) in ((node, other), (other, node)) and x != y}
             assert store.relations(node, other) == tuple(sorted(held))
+
+
+@given(edges=random_edges(), data=st.data())
+def test_edges_between_sets_of_nodes(
+    edges: list[Edge], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = build(tmp_path_factory.mktemp("store"), edges)
+    nodes = store.node_index.tolist()
+    held: dict[tuple[int, int], set[str]] = {}
+    for x, y, _, display in edges:
+        if x != y:
+            held.setdefault((x, y), set()).add(display)
+            held.setdefault((y, x), set()).add(display)
+    left, right = (sorted(data.draw(st.sets(st.sampled_from(nodes)))) for _ in range(2))
+    columns = store.edges_between(np.array(left, dtype=np.int32), np.array(right, dtype=np.int32))
+
+    def degree(node: int, relations: set[str]) -> int:
+        return sum(bool(relations & there) for (src, _), there in held.items() if src == node)
+
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == [
+        (i, j, degree(src, held[src, dst]), degree(dst, held[src, dst]))
+        for i, src in enumerate(left)
+        for j, dst in enumerate(right)
+        if (src, dst) in held
+    ]
+
+
+def test_paths_on_the_shared_fragment_are_networkxs(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data/primekg/kg.csv.gz"
+    build_neighborhoods(plan(source, tmp_path, processes=2))
+    store = GraphStore.open(GraphConfig(uri=str(tmp_path)))
+    edges = Folder(str(tmp_path)).read_table("edges/part-0.parquet")
+    graph = nx.Graph(zip(edges["src"].to_pylist(), edges["dst"].to_pylist(), strict=True))
+    nodes = np.random.default_rng(1).choice(store.node_index, 16, replace=False).tolist()
+    lengths = Counter[int]()
+    for src, dst in itertools.combinations(nodes, 2):
+        group = find_paths(store, src, dst, limit=10**6)
+        length = nx.shortest_path_length(graph, src, dst) if nx.has_path(graph, src, dst) else 99
+        lengths[length] += 1
+        if length > 4:
+            assert group is None
+        else:
+            assert group is not None
+            found = [path.nodes for path in group.candidates]
+            assert len(found) == len(set(found)) == group.count
+            assert set(found) == set(map(tuple, nx.all_shortest_paths(graph, src, dst)))
+    assert lengths[3] + lengths[4] > 20
 
 
 @pytest.mark.parametrize("lookup", Lookup)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -61,13 +62,24 @@ class MemoryGraph:
     def type(self, node: int) -> str:
         return self.nodes[node][1]
 
-    def degree(self, node: int) -> int:
-        return int(self.nx.degree(node))
-
     def hop(self, node: int, distance: int) -> Nodes:
         assert 0 <= distance <= self.radius
         distances = nx.single_source_shortest_path_length(self.nx, node, cutoff=distance)
         return np.array(sorted(n for n, d in distances.items() if d == distance), dtype=np.int32)
+
+    def edges_between(self, left: Nodes, right: Nodes) -> tuple[Any, Any, Any, Any]:
+        edges = [
+            (i, j, self.degree_by(src, dst), self.degree_by(dst, src))
+            for i, src in enumerate(left.tolist())
+            for j, dst in enumerate(right.tolist())
+            if self.nx.has_edge(src, dst)
+        ]
+        left_end, right_end, left_degrees, right_degrees = np.array(edges, dtype=np.int64).reshape(-1, 4).T
+        return left_end, right_end, left_degrees, right_degrees
+
+    def degree_by(self, node: int, neighbor: int) -> int:
+        held = self.nx.edges[node, neighbor]["relations"]
+        return sum(bool(held & edge["relations"]) for edge in self.nx[node].values())
 
     def relations(self, src: int, dst: int) -> tuple[str, ...]:
         return tuple(sorted(self.nx.edges[src, dst]["relations"]))
