@@ -40,8 +40,9 @@ check: .venv/.test  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.test .models  ## measure the main job beside bare vLLM on the same prompts
-	$(BIN)/python benchmarks/generation.py $(QUICKSTART)
+bench: .venv/.test .models  ## measure the main job beside bare vLLM, and the graph at the published size
+	$(BIN)/python -m benchmarks.generation $(QUICKSTART)
+	$(BIN)/python -m benchmarks.graph
 
 docs: .venv/.test  ## write docs/configuration.md from the docstrings of config.py
 	$(BIN)/python scripts/docs.py

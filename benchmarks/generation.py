@@ -1,4 +1,4 @@
-"""tokens/s of ``generate`` beside bare vLLM on the same prompts: ``python benchmarks/generation.py --config FILE …``.
+"""tokens/s of ``generate`` beside bare vLLM on the same prompts: ``python -m benchmarks.generation --config FILE …``.
 
 A run is made in a temporary folder while each request is recorded with its times; then ``vllm.LLM.generate`` gets all
 its prompts at once, with the same sampling and constraints, in the same machine state. Both are timed from the first

@@ -1,6 +1,6 @@
 """The graph at PrimeKG's published size, each part beside a baseline in the same run: one table of ratios.
 
-    python benchmarks/graph.py [SCALE] [JAR]
+    python -m benchmarks.graph [SCALE] [JAR]
 
 SCALE is the fraction of the size (default 1); JAR holds GraphFrames' classes and adds the rows of Spark.
 

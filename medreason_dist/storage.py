@@ -158,10 +158,10 @@ class Folder:
             )
         return table
 
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Writes a table as zstd Parquet, whole."""
+    def write_table(self, name: str, table: pa.Table, **options: Any) -> None:
+        """Writes a table as zstd Parquet, whole; ``options`` are :func:`pyarrow.parquet.write_table`'s."""
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", **options)
         self.write(name, sink.getvalue())
 
     def read_json(self, name: str) -> Any:

@@ -22,6 +22,12 @@ from medreason_dist.storage import Folder
 SEEDS_A_BATCH: Final = 512
 """Seeds whose rows are one Arrow batch: about 9 MB at PrimeKG's size and radius 2."""
 
+ENCODING: Final = {
+    "use_dictionary": False,
+    "column_encoding": {"seed": "DELTA_BINARY_PACKED", "nodes.list.element": "DELTA_BINARY_PACKED"},
+}
+"""Sorted lists are small steps: 0.23 bytes an entry instead of 1.75 at PrimeKG's size, written in a third of the time."""
+
 _adjacency: Adjacency
 """Set once in each process of the pool, so that the arrays travel once and not with every bucket."""
 
@@ -65,6 +71,6 @@ def _set_adjacency(adjacency: Adjacency) -> None:
 
 def _write_bucket(folder: Folder, radius: int, bucket: int, seeds: NDArray[np.intp]) -> NDArray[np.int64]:
     table = pa.Table.from_batches(build_batches(_adjacency, seeds, radius), NEIGHBORHOODS)
-    folder.write_table(f"neighborhoods/bucket={bucket}/part-0.parquet", table)
+    folder.write_table(f"neighborhoods/bucket={bucket}/part-0.parquet", table, **ENCODING)
     lengths = table["nodes"].combine_chunks().value_lengths().to_numpy()
     return np.bincount(table["hop"].to_numpy() - 1, weights=lengths, minlength=radius).astype(np.int64)

@@ -40,8 +40,8 @@ SCHEMAS: Final = {
 }
 
 SAMPLED_SEEDS: Final = 128
-BYTES_AN_ENTRY: Final = 1.0
-"""On disk, as zstd Parquet: 0.9 at PrimeKG's size and radius 2 (benchmarks/graph.py)."""
+BYTES_AN_ENTRY: Final = 0.25
+"""On disk: 0.23 at PrimeKG's size and radius 2 (benchmarks/graph.py)."""
 
 Expand = Callable[[Config, Adjacency, NDArray[np.intp], Folder], dict[str, Any]]
 """Writes the neighborhoods of seeds (positions) into a graph folder that has nodes and edges, and returns what the

@@ -254,6 +254,9 @@ def _write(rows: DataFrame, folder: Folder, radius: int, buckets: int) -> dict[s
         .write.mode("overwrite")
         .partitionBy("bucket")
         .option("compression", "zstd")
+        # Version 2 packs integers by their differences, unless it finds a dictionary first (see local.ENCODING).
+        .option("parquet.writer.version", "PARQUET_2_0")
+        .option("parquet.enable.dictionary", "false")
         .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
     )
     writer.parquet(spark_uri(folder))

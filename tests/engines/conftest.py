@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import multiprocessing
 from collections.abc import Iterator
@@ -22,22 +21,18 @@ def model() -> str:
 
 
 @pytest.fixture(scope="module")
-def vllm_processes(model: str) -> Iterator[None]:
-    """Room for one engine of this process: its environment goes with it, and its processes must have."""
+def vllm_processes(model: str) -> Iterator[list[psutil.Process]]:
+    """Room for one engine of this process: its environment goes with it, and the processes in the list must have."""
     with pytest.MonkeyPatch.context() as patch:
         for name in (*CONFIG.env, "VLLM_LOGGING_LEVEL"):
             patch.delenv(name, raising=False)
         patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
-    started = [child for child in psutil.Process().children(recursive=True) if is_vllm(child)]
+        started: list[psutil.Process] = []
+        yield started
+    # vLLM kills a process that does not end in 5 s, and does not wait for that.
+    for child in multiprocessing.active_children():
+        child.join(60)
     _, alive = psutil.wait_procs(started, timeout=60)
     assert not alive and not multiprocessing.active_children()
     # What vLLM leaves to the garbage collector warns while this module's filters hold.
     gc.collect()
-
-
-def is_vllm(process: psutil.Process) -> bool:
-    """Whether a process is one of vLLM's; one that has ended in the meantime is none."""
-    with contextlib.suppress(psutil.Error):
-        return "VLLM" in "".join(process.cmdline())
-    return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -34,9 +35,13 @@ TEXT = "Metformin lowers glucose in type 2 diabetes mellitus; it acts on the liv
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(vllm_processes: None) -> AsyncIterator[VLLMEngine]:
+async def engine(vllm_processes: list[psutil.Process]) -> AsyncIterator[VLLMEngine]:
     engine = open_engine(CONFIG)
     assert isinstance(engine, VLLMEngine)
+    vllm_processes += [
+        child for child in psutil.Process().children(recursive=True) if "VLLM" in "".join(child.cmdline())
+    ]
+    assert vllm_processes
     yield engine
     await engine.close()
 

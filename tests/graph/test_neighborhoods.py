@@ -213,7 +213,7 @@ def test_a_fault_that_is_known_beforehand_leaves_the_old_graph(source: Path, tmp
     with pytest.raises(
         ConfigError, match=r"radius 1 would hold about 6\.0e\+00 entries[\s\S]*lower neighborhoods\.radius"
     ):
-        build_neighborhoods(plan(source, tmp_path / "graph", radius=1, limit_bytes=5))
+        build_neighborhoods(plan(source, tmp_path / "graph", radius=1, limit_bytes=1))
     source.write_bytes(to_csv([row(EDGES[0], y_name="")]))
     with pytest.raises(SourceError):
         build_neighborhoods(plan(source, tmp_path / "graph"))
