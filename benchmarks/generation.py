@@ -97,22 +97,13 @@ def read_records(path: Path) -> list[Record]:
 def run_bare(config: Config, records: Sequence[Record]) -> tuple[int, int, float, float]:
     """Returns requests, tokens, seconds and tokens/s of vLLM's own offline entry point."""
     os.environ.update(config.engine.env)
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
     from vllm.platforms import current_platform
 
-    from medreason_dist.engines.vllm import engine_args, structured_outputs
+    from medreason_dist.engines.vllm import engine_args, sampling_params
 
     llm = LLM(**engine_args(config.engine, on_cpu=current_platform.is_cpu()))
-    sampling = [
-        SamplingParams(
-            temperature=r.request.temperature,
-            max_tokens=r.request.max_tokens,
-            seed=r.request.seed,
-            structured_outputs=structured_outputs(r.request.constraint),
-            **r.request.sampling_params,
-        )
-        for r in records
-    ]
+    sampling = [sampling_params(record.request) for record in records]
     started = time.time()
     outputs: Any = llm.generate([{"prompt_token_ids": r.token_ids} for r in records], sampling, use_tqdm=False)
     seconds = time.time() - started

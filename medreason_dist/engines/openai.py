@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
 from typing import Any
 
 import openai
@@ -15,6 +16,10 @@ from medreason_dist.errors import EngineError, ModelError, PromptTooLong
 
 _BYTES_A_TOKEN = 3
 """English takes about four bytes a token, biomedical names fewer: estimates err on the safe side."""
+
+
+_TOO_LONG = re.compile(r"context[ _](length|size|window)|model length|too long", re.IGNORECASE)
+"""How endpoints word that a prompt exceeds the context; the protocol has no code for it that all of them send."""
 
 
 class OpenAIEngine:
@@ -54,22 +59,24 @@ class OpenAIEngine:
                     extra_body={**request.sampling_params, **_form_body(request.constraint, understood)},
                 )
         except openai.BadRequestError as error:
-            if "context" in str(error) or "max_tokens" in str(error) or "too long" in str(error):
+            if _TOO_LONG.search(str(error)):
                 raise PromptTooLong(f"about {estimate} prompt tokens: {error.message}") from None
             raise EngineError(f"the endpoint refuses the request: {error.message}") from None
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise _model_error(error, self._config) from None
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, ValueError) as error:
             raise EngineError(f"{type(error).__name__}: {error}") from None
-        if not reply.choices or reply.usage is None:
-            raise EngineError("the endpoint's reply has no choices or no usage")
-        choice = reply.choices[0]
-        return Completion(
-            text=choice.message.content or "",
-            finish_reason=FinishReason.length if choice.finish_reason == "length" else FinishReason.stop,
-            prompt_tokens=reply.usage.prompt_tokens,
-            completion_tokens=reply.usage.completion_tokens,
-        )
+        try:
+            choice, usage = reply.choices[0], reply.usage
+            return Completion(
+                text=choice.message.content or "",
+                finish_reason=FinishReason.length if choice.finish_reason == "length" else FinishReason.stop,
+                prompt_tokens=int(usage.prompt_tokens),  # type: ignore[union-attr]
+                completion_tokens=int(usage.completion_tokens),  # type: ignore[union-attr]
+            )
+        except (AttributeError, IndexError, TypeError):
+            # The client checks no reply against the protocol: a page of HTML comes back as text.
+            raise EngineError(f"the endpoint's reply has no choices or no usage: {reply!r:.200}") from None
 
     def count_tokens(self, text: str) -> int:
         """Returns an estimate from the number of bytes."""
@@ -106,6 +113,10 @@ def _read_max_model_len(connection: dict[str, Any], config: EngineConfig) -> int
             served = {model.id: model for model in client.models.list()}
     except openai.OpenAIError as error:
         raise _model_error(error, config) from None
+    except (ValueError, AttributeError):
+        # The client trips over whatever is not the protocol's JSON.
+        what = "the endpoint does not speak the OpenAI protocol"
+        raise ModelError(what, str(config.base_url), "check engine.base_url: it mostly ends in /v1") from None
     if config.model not in served:
         what = f"the endpoint does not serve '{config.model}' but {', '.join(sorted(served)) or 'nothing'}"
         raise ModelError(what, str(config.base_url), "correct engine.model")

@@ -12,6 +12,7 @@ from typing import Any
 from medreason_dist.config import EngineConfig
 from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Message, Request
 from medreason_dist.errors import EngineDead, EngineError, ModelError, PromptTooLong
+from medreason_dist.schemas import Stage
 
 _OURS = frozenset(
     """kind temperature sampling_params base_url api_key_env max_concurrency request_timeout_s max_retries
@@ -28,20 +29,20 @@ class VLLMEngine:
         # vLLM reads its environment when it is imported.
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         os.environ.update(config.env)
-        from vllm import SamplingParams
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments = engine_args(config, on_cpu=current_platform.is_cpu())
         try:
-            SamplingParams(**config.sampling_params)
+            sampling_params(Request(Stage.trace, (), 1, config.temperature, sampling_params=config.sampling_params))
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
             self._tokenizer: Any = self._engine.get_tokenizer()
         except Exception as error:
             remedy = "check engine.model and the engine's other keys; vLLM's own words are in Ray's log of the worker"
             raise ModelError(f"vLLM cannot load the model: {error}", config.model, remedy) from error
         if not getattr(self._tokenizer, "chat_template", None):
+            self._engine.shutdown()
             raise ModelError("the model's tokenizer has no chat template", config.model, "use an instruct model")
         self.model = config.model
         self._timeout_s = config.request_timeout_s
@@ -50,24 +51,15 @@ class VLLMEngine:
 
     async def complete(self, request: Request) -> Completion:
         """See :meth:`medreason_dist.engines.base.Engine.complete`."""
-        from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
-        from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
 
         token_ids = self._render(request.messages)
         if len(token_ids) + request.max_tokens > self._max_model_len:
             wanted = f"{len(token_ids)} prompt tokens and {request.max_tokens} to come"
             raise PromptTooLong(f"{wanted} exceed the model's {self._max_model_len}")
-        sampling = SamplingParams(
-            temperature=request.temperature,
-            max_tokens=request.max_tokens,
-            seed=request.seed,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            structured_outputs=structured_outputs(request.constraint),
-            **request.sampling_params,
-        )
         try:
+            sampling = sampling_params(request)
             async with asyncio.timeout(self._timeout_s):
                 outputs = self._engine.generate(tokens_input(token_ids), sampling, str(next(self._numbers)))
                 final = [output async for output in outputs][-1]
@@ -114,7 +106,24 @@ def engine_args(config: EngineConfig, on_cpu: bool) -> dict[str, Any]:
         # vLLM 0.32 rewinds the random generator of a seeded request whose prompt is prefilled in parts, which torch's CPU
         # generator cannot: «CPU Generator does not use offset», and the engine is dead.
         defaults["enable_chunked_prefill"] = False
+    if config.model.startswith("~"):
+        given["model"] = str(Path(config.model).expanduser())
     return {**defaults, **given, **config.vllm_args}
+
+
+def sampling_params(request: Request) -> Any:
+    """Returns vLLM's ``SamplingParams`` for a request; raises for one that vLLM does not know or takes, or given twice."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=request.temperature,
+        max_tokens=request.max_tokens,
+        seed=request.seed,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        structured_outputs=structured_outputs(request.constraint),
+        **request.sampling_params,
+    )
 
 
 def structured_outputs(constraint: Constraint | None) -> Any:

@@ -140,6 +140,13 @@ def test_every_key_is_either_ours_or_vllms() -> None:
     assert given.items() >= (THEIRS | {"seed": 5}).items()
 
 
+def test_the_home_folder_is_written_out_for_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "m").mkdir()
+    require_model("~/m")
+    assert engine_args(EngineConfig(model="~/m"), on_cpu=False)["model"] == str(tmp_path / "m")
+
+
 def test_vllm_args_come_last() -> None:
     arguments = {"max_num_seqs": 4, "disable_log_stats": False, "structured_outputs_config": {"backend": "xgrammar"}}
     given = engine_args(EngineConfig(model="m", max_num_seqs=8, vllm_args=arguments), on_cpu=False)

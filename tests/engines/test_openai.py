@@ -44,6 +44,7 @@ class Endpoint(ThreadingHTTPServer):
         self.reply = reply()
         self.faults: list[tuple[int, str]] = []
         self.key: str | None = None
+        self.page: tuple[str, str] | None = None
         self.bodies: list[dict[str, Any]] = []
         self.gate: threading.Barrier | None = None
         self.linger_s = 0.0
@@ -85,17 +86,17 @@ class Handler(BaseHTTPRequestHandler):
         self.send(*(endpoint.answer(body) if self.path == "/v1/chat/completions" else (404, {})))
 
     def send(self, status: int, body: Any) -> None:
-        key = cast(Endpoint, self.server).key
-        if key and self.headers["Authorization"] != f"Bearer {key}":
+        endpoint = cast(Endpoint, self.server)
+        if endpoint.key and self.headers["Authorization"] != f"Bearer {endpoint.key}":
             status, body = 401, {"error": {"message": "Incorrect API key provided"}}
-        content = json.dumps(body).encode()
+        content, content_type = endpoint.page or (json.dumps(body), "application/json")
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content.encode())))
         # The client waits so long before a retry, instead of half a second and more.
         self.send_header("Retry-After-Ms", "1")
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content.encode())
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -212,13 +213,27 @@ async def test_a_reply_that_ends_by_length_says_so(endpoint: Endpoint, config: E
     assert (completion.text, completion.finish_reason) == ("", FinishReason.length)
 
 
-@pytest.mark.parametrize("unfit", [{"usage": None}, {"choices": []}])
+@pytest.mark.parametrize("unfit", [{"usage": None}, {"usage": {}}, {"choices": []}, {"choices": [{"index": 0}]}])
 async def test_a_reply_without_usage_or_choices_is_an_engine_error(
     endpoint: Endpoint, config: EngineConfig, unfit: dict[str, Any]
 ) -> None:
     endpoint.reply = reply(**unfit)
     with pytest.raises(EngineError, match="no choices or no usage"):
         await complete(config)
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/json"])
+async def test_a_page_instead_of_a_reply_is_a_typed_error(
+    endpoint: Endpoint, config: EngineConfig, content_type: str
+) -> None:
+    engine = OpenAIEngine(config)
+    endpoint.page = ("<html>Welcome</html>", content_type)
+    with pytest.raises(EngineError):
+        await engine.complete(ask())
+    await engine.close()
+    with pytest.raises(ModelError, match="does not speak the OpenAI protocol") as caught:
+        require_engine(config)
+    assert caught.value.where == endpoint.base_url
 
 
 # Faults of one request -----------------------------------------------------------------------------------------------
@@ -231,6 +246,7 @@ async def test_a_reply_without_usage_or_choices_is_an_engine_error(
         "contains at least 1985 input tokens, for a total of at least 2049 tokens.",
         "the request exceeds the available context size, try increasing it",
         "prompt is too long: 203456 tokens > 200000 maximum",
+        "The decoder prompt (length 2050) is longer than the maximum model length of 2048.",
     ],
 )
 async def test_a_prompt_beyond_the_context_is_too_long(endpoint: Endpoint, config: EngineConfig, message: str) -> None:
@@ -251,11 +267,19 @@ async def test_more_tokens_to_come_than_the_context_are_not_asked_for(endpoint: 
     assert len(endpoint.bodies) == 1
 
 
-async def test_a_refused_request_is_an_engine_error(endpoint: Endpoint, config: EngineConfig) -> None:
-    endpoint.faults = [(400, "top_p must be in (0, 1]")]
-    with pytest.raises(EngineError, match=r"refuses the request: .*top_p must be in") as caught:
+@pytest.mark.parametrize(
+    "message",
+    [
+        "top_p must be in (0, 1]",
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "max_tokens must be at least 1, got 0.",
+    ],
+)
+async def test_a_refused_request_is_an_engine_error(endpoint: Endpoint, config: EngineConfig, message: str) -> None:
+    endpoint.faults = [(400, message)]
+    with pytest.raises(EngineError, match="refuses the request: ") as caught:
         await complete(config)
-    assert not isinstance(caught.value, PromptTooLong)
+    assert message in str(caught.value) and not isinstance(caught.value, PromptTooLong)
 
 
 async def test_a_fault_that_passes_is_retried(endpoint: Endpoint, config: EngineConfig) -> None:

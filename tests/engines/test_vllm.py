@@ -187,6 +187,8 @@ def no_load(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"sampling_params": {"top_q": 0.5}}, "top_q"),
         ({"sampling_params": {"top_p": 5}}, "top_p"),
+        ({"sampling_params": {"temperature": 0.5}}, "temperature"),
+        ({"temperature": -1.0}, "temperature"),
         ({"vllm_args": {"max_modle_len": 5}}, "max_modle_len"),
         ({"dtype": "float99"}, "float99"),
     ],
@@ -203,6 +205,12 @@ async def test_a_folder_without_a_model_is_a_model_error(tmp_path: Path) -> None
         VLLMEngine(replace(CONFIG, model=str(tmp_path)))
     assert caught.value.where == str(tmp_path) and "engine.model" in caught.value.remedy
     assert "a model load" not in str(caught.value) and "Traceback" not in str(caught.value)
+
+
+async def test_a_request_that_vllm_refuses_is_an_engine_error(engine: VLLMEngine) -> None:
+    for change in ({"max_tokens": 0}, {"temperature": -1.0}, {"sampling_params": {"top_q": 1}}):
+        with pytest.raises(EngineError):
+            await engine.complete(ask(TEXT, **change))
 
 
 @pytest.mark.usefixtures("vllm_processes")
