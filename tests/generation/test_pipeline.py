@@ -110,6 +110,18 @@ def test_more_workers_and_shards_in_flight_change_no_row(config: Config, tmp_pat
     assert read_traces(other) == read_traces(config)
 
 
+def test_the_judge_may_be_another_engine(config: Config, tmp_path: Path) -> None:
+    script = tmp_path / "judge.json"
+    script.write_text('[{"stage": "judge", "text": "incorrect"}]', encoding="utf-8")
+    judge = EngineConfig(kind=EngineKind.scripted, model=str(script))
+    generate(replace(config, judge=judge))
+    rows = [row for row in read_traces(config) if row["answer_from_reasoning"]]
+    judged = [row for row in rows if not row["options"]]
+    assert len(judged) == 6
+    assert {(row["reject_reason"], row["judge"]["by"]) for row in judged} == {("judge_rejected", str(script))}
+    assert {(row["model"], row["judge_model"]) for row in rows} == {(config.engine.model, str(script))}
+
+
 def test_another_config_is_refused_with_the_keys_that_differ(config: Config) -> None:
     generate(config)
     before = modified(config)
