@@ -188,7 +188,7 @@ def test_two_builds_on_one_folder_do_not_mix(source: Path, tmp_path: Path, monke
 
 
 def test_a_killed_build_leaves_no_manifest_and_the_next_completes(tmp_path: Path) -> None:
-    write_kg(tmp_path / "kg.csv", 0.05)
+    write_kg(tmp_path / "kg.csv", 0.02)
     arguments = [f"graph.source={tmp_path}/kg.csv", f"graph.uri={tmp_path}/graph", "neighborhoods.processes=1"]
     command = [sys.executable, "jobs/build_neighborhoods.py", "neighborhoods.engine=local", *arguments]
     build = subprocess.Popen(command, cwd=ROOT, start_new_session=True)

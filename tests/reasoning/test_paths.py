@@ -92,10 +92,10 @@ def test_a_hub_counts_by_the_relation_that_the_path_takes() -> None:
 
 def test_a_count_beyond_64_bits_is_given_as_the_most() -> None:
     class Steps:
-        """Eight layers of 2 ** 11 nodes each, all joined to all of the next."""
+        """Eight layers of 2 ** 10 nodes each, all joined to all of the next."""
 
         radius = 4
-        width = 2**11
+        width = 2**10
 
         def hop(self, node: int, distance: int) -> Any:
             layer = distance if node == 0 else 8 - distance
@@ -107,7 +107,7 @@ def test_a_count_beyond_64_bits_is_given_as_the_most() -> None:
             ends = np.repeat(np.arange(len(left)), len(right)), np.tile(np.arange(len(right)), len(left))
             return *ends, np.ones(len(ends[0])), np.ones(len(ends[0]))
 
-    group = find_paths(Steps(), 0, 8 * 2**11, limit=1)  # type: ignore[arg-type]
+    group = find_paths(Steps(), 0, 8 * 2**10, limit=1)  # type: ignore[arg-type]
     assert group is not None
     assert group.count == MOST_PATHS
 
