@@ -5,8 +5,9 @@
 SCALE is the fraction of the size (default 1); JAR holds GraphFrames' classes and adds the rows of Spark.
 
     csv → edges      the parse and its tables, beside pyarrow reading the same columns as text
-    local, spark     the whole build (parse included) and its expansion alone, beside the same numpy kernel called in two
+    local, spark     the whole build, its parse and its expansion, the latter beside the same numpy kernel called in two
                      bare processes that keep nothing
+    messages         the neighborhoods of some seeds by GraphFrames' messages, beside those by broadcast
     lookup           a pair's shortest paths, beside networkx and beside a plain bidirectional search on the adjacency
 
 Memory is the peak of all processes of a step together, in proportional set size, so that what they share counts once.
@@ -33,11 +34,12 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from benchmarks.primekg_like import write_kg
-from medreason_dist.config import Config, GraphConfig, Lookup, load_config
+from medreason_dist.config import Config, Expand, GraphConfig, Lookup, load_config
 from medreason_dist.graph.adjacency import Adjacency, read_adjacency
 from medreason_dist.graph.khop import khop
 from medreason_dist.graph.neighborhoods import build_neighborhoods
-from medreason_dist.graph.primekg import COLUMNS, open_source, parse_source
+from medreason_dist.graph.primekg import parse_source
+from medreason_dist.graph.source import COLUMNS, open_source
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.reasoning.paths import find_paths
 from medreason_dist.storage import Folder
@@ -47,6 +49,7 @@ HUB_PAIRS = 500
 NETWORKX_PAIRS = 6
 RADIUS = 2
 CANDIDATES = 50
+SEEDS = (10, 100, 1000)
 
 
 def main(scale: float, jar: str | None) -> None:
@@ -60,14 +63,21 @@ def main(scale: float, jar: str | None) -> None:
         )
         head("step", "seconds", "baseline", "ratio", "peak MB", "")
         measure_parse(csv)
-        engines = {"local": ["neighborhoods.engine=local", "neighborhoods.processes=2"]}
+        measure_build("local", csv, folder / "local", ["neighborhoods.engine=local", "neighborhoods.processes=2"])
         if jar:
-            spark = ["neighborhoods.engine=spark", "spark.master=local[2]", f"spark.graphframes_jar={jar}"]
-            spark += ["spark.conf.spark.driver.memory=3g", "spark.conf.spark.ui.enabled=false"]
-            engines["spark broadcast"] = [*spark, "neighborhoods.expand=broadcast"]
-        for engine, pairs in engines.items():
-            measure_build(engine, csv, folder / engine.replace(" ", "-"), pairs)
+            measure_build("broadcast", csv, folder / "broadcast", ["neighborhoods.engine=spark", *spark_keys(jar)])
+            measure_messages(folder / "local", spark_keys(jar))
         measure_lookups(folder / "local")
+
+
+def spark_keys(jar: str) -> list[str]:
+    """Returns the config keys of Spark on two cores."""
+    conf = {"driver.memory": "1500m", "ui.enabled": "false", "ui.showConsoleProgress": "false", "log.level": "ERROR"}
+    return [
+        "spark.master=local[2]",
+        f"spark.graphframes_jar={jar}",
+        *(f"spark.conf.spark.{k}={v}" for k, v in conf.items()),
+    ]
 
 
 def head(*titles: str) -> None:
@@ -95,15 +105,45 @@ def measure_build(engine: str, csv: Path, folder: Path, pairs: Sequence[str]) ->
     seconds, peak = measure(build_neighborhoods, config)
     graph = Folder(str(folder))
     manifest = graph.read_json("_manifest.json")
-    adjacency = read_adjacency(graph, manifest["relation_sets"])
-    bare = measure_bare(adjacency)
-    expansion = manifest["expansion_s"]
+    bare = measure_bare(read_adjacency(graph, manifest["relation_sets"]))
+    taken = manifest["seconds"]
     files = graph.child("neighborhoods").path.rglob("*.parquet")
     entries = sum(manifest["entries_by_hop"].values())
     bytes_an_entry = sum(file.stat().st_size for file in files) / entries
-    head(f"{engine}: whole build", f"{seconds:.1f}", "", "", f"{peak / 1e6:,.0f}", "")
+    steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in taken.items())
+    head(f"{engine}: whole build", f"{seconds:.1f}", "", "", f"{peak / 1e6:,.0f}", steps)
     note = f"bare kernel; {entries:,} entries, {bytes_an_entry:.2f} bytes each"
-    head(f"{engine}: expansion", f"{expansion:.1f}", f"{bare:.1f}", f"{expansion / bare:.2f}", "", note)
+    head(f"{engine}: expansion", f"{taken['expand']:.1f}", f"{bare:.1f}", f"{taken['expand'] / bare:.2f}", "", note)
+
+
+def measure_messages(graph: Path, pairs: Sequence[str]) -> None:
+    """The neighborhoods of 10, 100 and 1,000 seeds by messages, beside broadcast."""
+    for seeds in SEEDS:
+        taken = {}
+        for expand in Expand:
+            folder = graph.parent / f"{expand}-{seeds}"
+            folder.mkdir()
+            for name in ("nodes", "edges", "adjacency", "_manifest.json"):
+                (folder / name).symlink_to(graph / name)
+            config = load_config(Config, None, [f"graph.uri={folder}", f"neighborhoods.expand={expand}", *pairs])
+            taken[expand] = measure(partial(expand_some, seeds=seeds), config)
+        seconds, peak = taken[Expand.messages]
+        baseline = taken[Expand.broadcast][0]
+        ratio = f"{seconds / baseline:.2f}"
+        head(
+            f"messages: {seeds:,} seeds", f"{seconds:.1f}", f"{baseline:.1f}", ratio, f"{peak / 1e6:,.0f}", "broadcast"
+        )
+
+
+def expand_some(config: Config, seeds: int) -> None:
+    """Writes the neighborhoods of some random nodes."""
+    from medreason_dist.graph.spark import open_engine
+
+    folder = Folder(config.graph.uri)
+    adjacency = read_adjacency(folder, folder.read_json("_manifest.json")["relation_sets"])
+    chosen = np.random.default_rng(0).choice(len(adjacency.node_index), seeds, replace=False)
+    with open_engine(config) as engine:
+        engine.expand(config, adjacency, np.sort(chosen), folder)
 
 
 def measure_bare(adjacency: Adjacency) -> float:
@@ -217,7 +257,7 @@ def measure(function: Callable[[Any], object], argument: Any) -> tuple[float, in
     with watched_memory(process.pid) as peak:
         process.join()
     if process.exitcode:
-        raise SystemExit(f"{function.__name__} failed")
+        raise SystemExit(f"{function} failed")
     return time.perf_counter() - started, peak[0]
 
 

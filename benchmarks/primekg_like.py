@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from medreason_dist.graph.primekg import COLUMNS
+from medreason_dist.graph.source import COLUMNS
 from medreason_dist.schemas import NodeType
 
 DENSEST: Final = 0.6

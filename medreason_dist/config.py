@@ -116,6 +116,10 @@ class GraphConfig:
     source: str = "kg.csv"
     """PrimeKG's ``kg.csv``, plain or ``.gz``."""
 
+    wrong_rows_limit: int = 0
+    """Rows of the csv that may be wrong (a missing value, an unknown type, a node with two names, …). They are left out
+    and written to ``wrong_rows/``, each with its line; more than these stop the build."""
+
     uri: str = "graph"
     """Folder or ``s3://bucket/prefix`` that holds nodes, edges, neighborhoods and embeddings."""
 
@@ -546,6 +550,8 @@ def _require_ranges(config: Config) -> None:
     for key, number in at_least_one.items():
         if number is not None and number < 1:
             raise ConfigError(f"config key '{key}' is {number}", remedy="it must be 1 or more")
+    if config.graph.wrong_rows_limit < 0:
+        raise ConfigError(f"config key 'graph.wrong_rows_limit' is {config.graph.wrong_rows_limit}", remedy="0 or more")
     if config.trace.attempts > 1 and config.engine.temperature == 0:
         raise ConfigError(
             "config key 'trace.attempts' is more than 1 while 'engine.temperature' is 0: every attempt would be the same",

@@ -147,6 +147,11 @@ NEIGHBORHOODS: Final = pa.schema(
 beyond.
 """
 
+WRONG_ROWS: Final = pa.schema({"line": pa.int64(), "column": pa.string(), "detail": pa.string(), "row": pa.string()})
+"""The rows of the csv that were left out, as ``graph.wrong_rows_limit`` allows. ``line`` counts from 1, the header's;
+``column`` is empty where the row as a whole is wrong; ``row`` holds the values as read.
+"""
+
 EMBEDDINGS_COLUMNS: Final = ("node_index", "embedding")
 
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -18,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,6 +81,15 @@ class Folder:
             if not self.is_s3:
                 return (self._path / name).read_bytes()
             return self._client.get_object(Bucket=self._bucket, Key=self._key(name))["Body"].read()
+
+    def copy_into(self, name: str, file: IO[bytes]) -> None:
+        """Writes a file's content into an open one, part by part; :class:`FileNotFoundError` where there is none."""
+        with self._errors(name):
+            if self.is_s3:
+                self._client.download_fileobj(self._bucket, self._key(name), file)
+                return
+            with (self._path / name).open("rb") as source:
+                shutil.copyfileobj(source, file)
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file whole, replacing what was there."""
@@ -335,7 +345,8 @@ def _s3_error(error: Exception, where: str) -> Exception:
     if not isinstance(error, exceptions.ClientError):
         return error
     code = str(error.response.get("Error", {}).get("Code", ""))
-    if code == "NoSuchKey":
+    # A HEAD, as a transfer in parts begins with, has no body to say which key.
+    if code in ("NoSuchKey", "404"):
         return FileNotFoundError(where)
     what, remedy = f"S3 answers {code or _status(error)}: {error}", "check the endpoint and try again"
     if code == "NoSuchBucket":

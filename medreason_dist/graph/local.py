@@ -8,14 +8,20 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from medreason_dist.config import Config
 from medreason_dist.graph.adjacency import Adjacency, build_neighborhoods_batch
+from medreason_dist.graph.engine import Engine
+from medreason_dist.graph.primekg import KnowledgeGraph, parse_source
+from medreason_dist.graph.source import Source
 from medreason_dist.schemas import NEIGHBORHOODS
 from medreason_dist.storage import Folder
 
@@ -32,10 +38,15 @@ _adjacency: Adjacency
 """Set once in each process of the pool, so that the arrays travel once and not with every bucket."""
 
 
-def expand(config: Config, adjacency: Adjacency, seeds: NDArray[np.intp], folder: Folder) -> dict[str, Any]:
+def parse(config: Config, source: Source) -> KnowledgeGraph:
+    """Returns the graph of ``graph.source``; see :func:`~medreason_dist.graph.primekg.parse_source`."""
+    return parse_source(source, config.graph.wrong_rows_limit)
+
+
+def expand(config: Config, adjacency: Adjacency, seeds: NDArray[np.intp], folder: Folder) -> dict[int, int]:
     """Writes the neighborhoods of ``seeds`` (positions) into ``neighborhoods/bucket=<n>/`` of ``folder``.
 
-    Returns ``entries_by_hop``: how many nodes stand in all rows of a hop together.
+    Returns the number of nodes in all rows, by hop.
     """
     buckets = split_by_bucket(adjacency, seeds, config.neighborhoods.buckets)
     write = partial(_write_bucket, folder, config.neighborhoods.radius)
@@ -49,7 +60,23 @@ def expand(config: Config, adjacency: Adjacency, seeds: NDArray[np.intp], folder
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, spawn, initializer=_set_adjacency, initargs=(adjacency,)) as pool:
             entries = sum(pool.map(write, buckets.keys(), buckets.values()), start=none)
-    return {"entries_by_hop": {str(hop): count for hop, count in enumerate(entries.tolist(), start=1)}}
+    return dict(enumerate(entries.tolist(), start=1))
+
+
+def summarise(adjacency: Adjacency, _: Folder) -> dict[str, Any]:
+    """Returns ``degree`` and ``components`` of the graph."""
+    degree = np.diff(adjacency.indptr)
+    arrays = np.ones(len(adjacency.indices), dtype=np.int8), adjacency.indices, adjacency.indptr
+    _, labels = connected_components(csr_array(arrays, shape=(len(degree), len(degree))), directed=False)
+    sizes, counts = np.unique(np.bincount(labels), return_counts=True)
+    by_size = {str(size): count for size, count in zip(sizes.tolist(), counts.tolist(), strict=True)}
+    return {
+        "degree": {"max": int(degree.max()), "mean": round(float(degree.mean()), 3)},
+        "components": {"count": int(counts.sum()), "largest": int(sizes[-1]), "by_size": by_size},
+    }
+
+
+ENGINE: Final = Engine(parse, expand, summarise, {"scipy": version("scipy")})
 
 
 def split_by_bucket(adjacency: Adjacency, seeds: NDArray[np.intp], buckets: int) -> dict[int, NDArray[np.intp]]:

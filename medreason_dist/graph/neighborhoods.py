@@ -3,6 +3,7 @@
     nodes/ edges/                     tables as in schemas
     adjacency/                        the edges as compressed sparse rows, which readers map into memory
     neighborhoods/bucket=<n>/         the rows of the seeds for which node_index mod buckets is n
+    wrong_rows/                       the rows of the csv that were left out, where there are any
     _manifest.json                    last: a folder without it is unfinished, and readers refuse it
 
 The three engines (local; spark with broadcast or with messages) write the same rows.
@@ -14,7 +15,6 @@ import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple
@@ -24,12 +24,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from medreason_dist import __version__
-from medreason_dist.config import Config, NeighborhoodsEngine
+from medreason_dist.config import Config, Expand, NeighborhoodsEngine
 from medreason_dist.errors import ConfigError
 from medreason_dist.graph import local
 from medreason_dist.graph.adjacency import Adjacency, build_adjacency, find_positions, write_adjacency
+from medreason_dist.graph.engine import Engine
 from medreason_dist.graph.khop import khop
-from medreason_dist.graph.primekg import KnowledgeGraph, Source, open_source, parse_source
+from medreason_dist.graph.primekg import KnowledgeGraph
+from medreason_dist.graph.source import Source, open_source
+from medreason_dist.graph.wrong_rows import to_table
 from medreason_dist.ids import fingerprint
 from medreason_dist.schemas import EDGES, NEIGHBORHOODS, NODES, schema_fingerprint
 from medreason_dist.storage import MANIFEST, Folder, hold_lease
@@ -42,10 +45,6 @@ SCHEMAS: Final = {
 SAMPLED_SEEDS: Final = 128
 BYTES_AN_ENTRY: Final = 0.25
 """On disk: 0.23 at PrimeKG's size and radius 2 (benchmarks/graph.py)."""
-
-Expand = Callable[[Config, Adjacency, NDArray[np.intp], Folder], dict[str, Any]]
-"""Writes the neighborhoods of seeds (positions) into a graph folder that has nodes and edges, and returns what the
-manifest says of them."""
 
 
 class Build(NamedTuple):
@@ -70,23 +69,46 @@ def build_neighborhoods(config: Config) -> Build:
     manifest = _read_manifest(folder)
     if manifest.get("fingerprint") == identity:
         return Build(folder.uri, manifest, built=False)
-    kg = parse_source(source)
-    adjacency = build_adjacency(kg.nodes, kg.edges)
-    seeds = _require_seeds(config, adjacency)
-    _require_size(config, adjacency, seeds)
-    with _open_engine(config, adjacency) as expand, hold_lease(folder, "build") as require_held:
-        _unpublish(folder)
-        folder.write_table("nodes/part-0.parquet", kg.nodes)
-        folder.write_table("edges/part-0.parquet", kg.edges)
-        write_adjacency(folder, adjacency)
-        started = time.monotonic()
-        expansion = expand(config, adjacency, seeds, folder)
-        expansion["expansion_s"] = round(time.monotonic() - started, 3)
-        manifest = _describe(config, source, kg, adjacency) | {"fingerprint": identity, "seeds": len(seeds)} | expansion
-        manifest["versions"] = _versions() | expansion.get("versions", {})
-        require_held()
-        folder.write_json(MANIFEST, manifest)
+    with _open_engine(config) as engine:
+        clock = _Clock()
+        kg = engine.parse(config, source)
+        clock.stop("parse")
+        adjacency = build_adjacency(kg.nodes, kg.edges)
+        seeds = _require_seeds(config, adjacency)
+        _require_broadcast(config, adjacency)
+        _require_size(config, adjacency, seeds)
+        with hold_lease(folder, "build") as require_held:
+            _unpublish(folder)
+            _write_tables(folder, kg, adjacency)
+            clock.stop("write")
+            entries = engine.expand(config, adjacency, seeds, folder)
+            clock.stop("expand")
+            manifest = _describe(config, source, kg, adjacency) | engine.summarise(adjacency, folder)
+            clock.stop("summarise")
+            manifest |= {
+                "fingerprint": identity,
+                "seeds": len(seeds),
+                "entries_by_hop": {str(hop): count for hop, count in sorted(entries.items())},
+                "seconds": clock.seconds,
+                "versions": _versions() | dict(engine.versions),
+            }
+            require_held()
+            folder.write_json(MANIFEST, manifest)
     return Build(folder.uri, manifest, built=True)
+
+
+class _Clock:
+    """The seconds of each step, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    def stop(self, step: str) -> None:
+        """Ends a step and starts the next."""
+        now = time.monotonic()
+        self.seconds[step] = round(now - self._started, 3)
+        self._started = now
 
 
 def _identify(source: Source, config: Config) -> str:
@@ -140,24 +162,42 @@ def _require_size(config: Config, adjacency: Adjacency, seeds: NDArray[np.intp])
         )
 
 
-def _open_engine(config: Config, adjacency: Adjacency) -> AbstractContextManager[Expand]:
+def _require_broadcast(config: Config, adjacency: Adjacency) -> None:
+    settings = config.neighborhoods
+    broadcast = settings.engine is NeighborhoodsEngine.spark and settings.expand is Expand.broadcast
+    if broadcast and adjacency.size_bytes > settings.broadcast_limit_bytes:
+        raise ConfigError(
+            f"the adjacency has {adjacency.size_bytes:,} bytes, which neighborhoods.expand=broadcast may not send",
+            f"neighborhoods.broadcast_limit_bytes={settings.broadcast_limit_bytes}",
+            "raise the limit, or set neighborhoods.expand=messages",
+        )
+
+
+def _open_engine(config: Config) -> AbstractContextManager[Engine]:
     if config.neighborhoods.engine is NeighborhoodsEngine.local:
-        return contextlib.nullcontext(local.expand)
+        return contextlib.nullcontext(local.ENGINE)
     # Only here is pyspark needed.
     from medreason_dist.graph import spark
 
-    return spark.open_engine(config, adjacency)
+    return spark.open_engine(config)
+
+
+def _write_tables(folder: Folder, kg: KnowledgeGraph, adjacency: Adjacency) -> None:
+    folder.write_table("nodes/part-0.parquet", kg.nodes)
+    folder.write_table("edges/part-0.parquet", kg.edges)
+    write_adjacency(folder, adjacency)
+    if kg.wrong_rows:
+        folder.write_table("wrong_rows/part-0.parquet", to_table(kg.wrong_rows))
 
 
 def _unpublish(folder: Folder) -> None:
     folder.delete(MANIFEST)
-    for name in ("nodes", "edges", "adjacency", "neighborhoods"):
+    for name in ("nodes", "edges", "adjacency", "neighborhoods", "wrong_rows"):
         for file in folder.child(name).names():
             folder.child(name).delete(file)
 
 
 def _describe(config: Config, source: Source, kg: KnowledgeGraph, adjacency: Adjacency) -> dict[str, Any]:
-    degree = kg.nodes["degree"].to_numpy()
     return {
         "source": {"uri": source.uri, "sha256": source.sha256, "size_bytes": source.content.size},
         "radius": config.neighborhoods.radius,
@@ -166,11 +206,12 @@ def _describe(config: Config, source: Source, kg: KnowledgeGraph, adjacency: Adj
         "pairs": len(adjacency.indices) // 2,
         "nodes_by_type": _count_values(kg.nodes["node_type"]),
         "edges_by_relation": _count_values(kg.edges["relation"]),
-        "degree": {"max": int(degree.max()), "mean": round(float(degree.mean()), 3)},
-        "components": None,
         "relation_sets": adjacency.relation_sets,
         "schemas": SCHEMAS,
         "engine": config.neighborhoods.engine.value,
+        "expand": config.neighborhoods.expand.value
+        if config.neighborhoods.engine is NeighborhoodsEngine.spark
+        else None,
     }
 
 

@@ -1,18 +1,16 @@
 """PrimeKG's ``kg.csv`` → tables of nodes and edges, column by column, in blocks.
 
-Sound files never meet a Python loop over rows. Where a block does not hold what it should, :func:`_raise_fault` reads
-the file once more, line by line, to say which value of which line is at fault.
+Sound files never meet a Python loop over rows. Where a block does not hold what it should,
+:func:`~medreason_dist.graph.wrong_rows.find_wrong_rows` reads the file once more, line by line, to say which rows are
+wrong; where ``graph.wrong_rows_limit`` allows that many, the rest is parsed without them. Spark's tasks parse their
+blocks by the same :func:`parse_block`.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import hashlib
-import io
-import zlib
+import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,26 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
-from medreason_dist.config import StorageConfig
 from medreason_dist.errors import SourceError
 from medreason_dist.graph.adjacency import find_positions
+from medreason_dist.graph.source import COLUMNS, ENDS, NODE_PARTS, Source, map_file
+from medreason_dist.graph.wrong_rows import WrongRow, find_wrong_rows, iterate_sound_lines
 from medreason_dist.schemas import EDGES, NODES, NodeType
-from medreason_dist.storage import Folder
 
-ENDS: Final = ("x", "y")
-NODE_PARTS: Final = ("index", "id", "type", "name", "source")
-COLUMNS: Final = ("relation", "display_relation", *(f"{end}_{part}" for end in ENDS for part in NODE_PARTS))
 BLOCK_BYTES: Final = 16 * 1024**2
-MAX_INDEX: Final = 2**31 - 1
-
-
-class Source(NamedTuple):
-    """A ``kg.csv`` before it is parsed."""
-
-    uri: str
-    content: Any
-    """A pa.Buffer: mapped from disk, or in memory where it came from ``s3://``."""
-    sha256: str
+CSV_TYPES: Final = {name: pa.int32() if name.endswith("_index") else pa.string() for name in COLUMNS}
+CONVERT: Final = pacsv.ConvertOptions(include_columns=list(COLUMNS), column_types=CSV_TYPES)
 
 
 class KnowledgeGraph(NamedTuple):
@@ -50,101 +37,153 @@ class KnowledgeGraph(NamedTuple):
     edges: pa.Table
     """:data:`~medreason_dist.schemas.EDGES`."""
     counts: dict[str, int]
-    """rows_read = self_loops + duplicates + rows kept; edges = rows kept + reversed_added."""
+    """rows_read = wrong_rows + self_loops + duplicates + rows kept; edges = rows kept + reversed_added."""
+    wrong_rows: list[WrongRow]
+    """Those that were left out."""
 
 
-class _Rows(NamedTuple):
-    """The columns of all blocks: one entry a row of the csv, and the distinct nodes."""
+class Block(NamedTuple):
+    """Some rows of the csv."""
 
     src: NDArray[np.int32]
     dst: NDArray[np.int32]
-    kind: NDArray[np.int16]
+    kind: NDArray[np.int32]
+    """For each row, which of ``kinds`` it is."""
     kinds: list[tuple[str, str]]
+    """Distinct (relation, display_relation)."""
     nodes: pa.Table
+    """Distinct nodes, with the columns :data:`~medreason_dist.graph.source.NODE_PARTS`."""
 
 
-class _Unsound(Exception):
-    """A block holds something that no kg.csv may hold."""
+class Unsound(Exception):
+    """A block, or all of them together, holds something that no kg.csv may hold."""
 
 
-def open_source(uri: str, storage: StorageConfig | None = None) -> Source:
-    """Returns the file at ``uri`` (a path or ``s3://``), unread but for its digest.
-
-    Raises :class:`SourceError` where there is none or it is empty, :class:`StorageError` where it cannot be reached.
-    """
-    parent, _, name = uri.rpartition("/")
-    folder = Folder(parent or ("/" if uri.startswith("/") else "."), storage)
-    remedy = "set graph.source to PrimeKG's kg.csv (https://doi.org/10.7910/DVN/IXA7BM)"
-    if not name or (not folder.is_s3 and (folder.path / name).is_dir()):
-        raise SourceError("graph.source is a folder, not a file", uri, remedy)
-    try:
-        # A mapped file costs no memory of its own: the published csv has 937 MB.
-        content = pa.py_buffer(folder.read(name)) if folder.is_s3 else _map_file(str(folder.path / name))
-    except FileNotFoundError:
-        raise SourceError("graph.source does not exist", uri, remedy) from None
-    except PermissionError:
-        raise SourceError("graph.source may not be read", uri, "check the file's rights") from None
-    if not content.size:
-        raise SourceError("graph.source is empty", uri, remedy)
-    return Source(uri, content, hashlib.sha256(content).hexdigest())
-
-
-def parse_source(source: Source) -> KnowledgeGraph:
-    """Returns nodes and edges: symmetrised, sorted, without self loops and duplicates, which are counted.
+def parse_source(source: Source, wrong_rows_limit: int = 0) -> KnowledgeGraph:
+    """Returns nodes and edges: symmetrised, sorted, without self loops, duplicates and wrong rows, which are counted.
 
     A node is its ``node_index``. Rows that give the same node another id or source (some leave it empty) do not
     contradict each other: the greatest value is kept. Another name or type is a contradiction.
 
-    Raises :class:`SourceError` naming line, column and value for a missing column, a row of another length, a missing
-    or non-integer index, an edge to nowhere, an unknown type, a node with two names or types, invalid UTF-8, a cut-off
-    gzip, or no rows at all.
+    Raises :class:`SourceError` naming line, column and value where more than ``wrong_rows_limit`` rows are wrong, and
+    for a missing column, a cut-off gzip, or no rows at all.
     """
     try:
-        rows = _read_rows(source)
-    except (_Unsound, pa.ArrowException, OSError) as error:
-        _raise_fault(source, error)
-    return _symmetrise(rows)
+        return _parse(source.content, source.is_gzip, [])
+    except (Unsound, pa.ArrowException, OSError) as error:
+        wrong = require_wrong_rows(source, wrong_rows_limit, error)
+    with tempfile.TemporaryFile() as file:
+        file.writelines(iterate_sound_lines(source, wrong))
+        content = map_file(file)
+    try:
+        return _parse(content, False, wrong)
+    except (Unsound, pa.ArrowException) as error:
+        raise _unreadable(source, error) from error
 
 
-def _map_file(path: str) -> Any:
-    # An empty file cannot be mapped.
-    with pa.OSFile(path) as file:
-        if not file.size():
-            return pa.py_buffer(b"")
-    return pa.memory_map(path).read_buffer()
+def require_wrong_rows(source: Source, limit: int, error: Exception) -> list[WrongRow]:
+    """Returns the wrong rows for which ``error`` was raised, at least one; raises :class:`SourceError` otherwise."""
+    wrong = find_wrong_rows(source, limit)
+    if not wrong:
+        raise _unreadable(source, error) from error
+    return wrong
 
 
-def _is_gzip(source: Source) -> bool:
-    return bytes(source.content[:2]) == b"\x1f\x8b"
+def parse_block(batch: pa.RecordBatch | pa.Table) -> Block:
+    """Returns some rows of a csv that was read by :data:`CONVERT`; raises :class:`Unsound` for a value that is wrong."""
+    ends = [_distinct_nodes(batch, end) for end in ENDS]
+    kind, kinds = _number_kinds(batch)
+    src, dst = (batch[f"{end}_index"].to_numpy() for end in ENDS)
+    return Block(src, dst, kind, kinds, _distinct(pa.concat_tables(ends)))
 
 
-# The good path ---------------------------------------------------------------------------------------------------
+def merge_nodes(nodes: pa.Table) -> pa.Table:
+    """Returns one row for each node of a table with NODE_PARTS, sorted by index.
+
+    Raises :class:`Unsound` for a node that has two names or types.
+    """
+    merged = nodes.group_by(["index", "type", "name"]).aggregate([("id", "max"), ("source", "max")])
+    merged = merged.rename_columns({"id_max": "id", "source_max": "source"}).sort_by("index").combine_chunks()
+    _require(pc.count_distinct(merged["index"]).as_py() == merged.num_rows)
+    return merged
 
 
-def _read_rows(source: Source) -> _Rows:
-    src, dst, kind, nodes = [], [], [], []
-    kinds: dict[tuple[str, str], int] = {}
-    for batch in _read_blocks(source):
-        ends = [_distinct_nodes(batch, end) for end in ENDS]
-        nodes.append(_distinct(pa.concat_tables(ends)))
-        src.append(batch["x_index"].to_numpy())
-        dst.append(batch["y_index"].to_numpy())
-        kind.append(_number_kinds(batch, kinds))
-    if not src:
-        raise _Unsound("no rows")
-    return _Rows(np.concatenate(src), np.concatenate(dst), np.concatenate(kind), list(kinds), _merge_nodes(nodes))
+def build_graph(
+    nodes: pa.Table,
+    pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.integer[Any]]],
+    kinds: Sequence[tuple[str, str]],
+    counts: dict[str, int],
+    wrong: list[WrongRow],
+) -> KnowledgeGraph:
+    """Returns the graph of :func:`merge_nodes` and of its distinct edges, each in one direction at least.
+
+    ``pairs`` are (src, dst, kind) with one entry an edge; kind is an index into ``kinds``, which is sorted.
+    """
+    node_index = nodes["index"].to_numpy()
+    count = len(node_index)
+    src, dst = (find_positions(node_index, end)[0].astype(np.int64) for end in pairs[:2])
+    # One number an edge, ordered as (src, dst, relation, display_relation): sorting it sorts and deduplicates at once.
+    keys = (np.stack([src, dst]) * count + np.stack([dst, src])) * len(kinds) + pairs[2]
+    del src, dst
+    both = np.unique(keys)
+    del keys
+    pair, kind = np.divmod(both, len(kinds)) if len(both) else (both, both)
+    neighbors = pair[np.concatenate([[True], pair[1:] != pair[:-1]])] if len(pair) else pair
+    edges = {
+        "src": pa.array(node_index[pair // count]),
+        "dst": pa.array(node_index[pair % count]),
+        "relation": _decode(kind, [relation for relation, _ in kinds]),
+        "display_relation": _decode(kind, [display for _, display in kinds]),
+    }
+    columns = {
+        "node_index": nodes["index"],
+        "node_id": nodes["id"],
+        "node_type": nodes["type"],
+        "node_name": nodes["name"],
+        "node_source": nodes["source"],
+        "degree": pa.array(np.bincount(neighbors // count, minlength=count).astype(np.int32)),
+    }
+    kept = counts["rows_read"] - counts["self_loops"] - counts["duplicates"]
+    counts = {
+        **counts,
+        "rows_read": counts["rows_read"] + len(wrong),
+        "wrong_rows": len(wrong),
+        "reversed_added": len(both) - kept,
+        "edges": len(both),
+        "nodes": count,
+    }
+    return KnowledgeGraph(pa.table(columns, schema=NODES), pa.table(edges, schema=EDGES), counts, wrong)
 
 
-def _read_blocks(source: Source) -> Iterator[Any]:
-    stream = pa.BufferReader(source.content)
-    if _is_gzip(source):
+def _parse(content: Any, is_gzip: bool, wrong: list[WrongRow]) -> KnowledgeGraph:
+    blocks, numbers = [], dict[tuple[str, str], int]()
+    for batch in _read_batches(content, is_gzip):
+        block = parse_block(batch)
+        number = [numbers.setdefault(kind, len(numbers)) for kind in block.kinds]
+        blocks.append(block._replace(kind=np.array(number, dtype=np.int32)[block.kind], kinds=[]))
+    _require(bool(blocks))
+    nodes = merge_nodes(pa.concat_tables([block.nodes for block in blocks]))
+    kinds = sorted(numbers)
+    rank = np.empty(len(kinds), dtype=np.int32)
+    rank[[numbers[kind] for kind in kinds]] = np.arange(len(kinds))
+    src, dst, kind = (np.concatenate([block[column] for block in blocks]) for column in range(3))
+    del blocks
+    rows = len(src)
+    proper = src != dst
+    src, dst, kind = src[proper], dst[proper], rank[kind[proper]]
+    index = nodes["index"].to_numpy()
+    positions = (find_positions(index, end)[0].astype(np.int64) for end in (src, dst))
+    distinct = len(np.unique((next(positions) * len(index) + next(positions)) * len(kinds) + kind))
+    counts = {"rows_read": rows, "self_loops": rows - len(src), "duplicates": len(src) - distinct}
+    return build_graph(nodes, (src, dst, kind), kinds, counts, wrong)
+
+
+def _read_batches(content: Any, is_gzip: bool) -> Iterator[Any]:
+    stream = pa.BufferReader(content)
+    if is_gzip:
         stream = pa.CompressedInputStream(stream, "gzip")
-    types = {name: pa.int32() if name.endswith("_index") else pa.string() for name in COLUMNS}
-    with pacsv.open_csv(
-        stream,
-        read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
-        convert_options=pacsv.ConvertOptions(include_columns=list(COLUMNS), column_types=types),
-    ) as reader:
+    read = pacsv.ReadOptions(block_size=BLOCK_BYTES)
+    with pacsv.open_csv(stream, read_options=read, convert_options=CONVERT) as reader:
         yield from reader
 
 
@@ -155,7 +194,7 @@ def _distinct_nodes(batch: Any, end: str) -> pa.Table:
     _require(pc.all(pc.is_in(nodes["type"], pa.array([*NodeType], pa.string()))).as_py() is not False)
     _require(pc.any(pc.equal(nodes["name"], "")).as_py() is not True)
     for part in ("id", "name", "source"):
-        _require(pc.any(pc.match_substring(nodes[part], "\n")).as_py() is not True)
+        _require(pc.any(pc.match_substring_regex(nodes[part], "[\r\n]")).as_py() is not True)
     return nodes
 
 
@@ -163,158 +202,34 @@ def _distinct(nodes: pa.Table) -> pa.Table:
     return nodes.group_by(list(NODE_PARTS)).aggregate([])
 
 
-def _number_kinds(batch: Any, kinds: dict[tuple[str, str], int]) -> NDArray[np.int16]:
-    """Returns the number of each row's (relation, display_relation), entering new ones into ``kinds``."""
-    relation, display = (batch[name].dictionary_encode() for name in ("relation", "display_relation"))
-    codes = relation.indices.to_numpy().astype(np.int64) * len(display.dictionary) + display.indices.to_numpy()
+def _number_kinds(batch: Any) -> tuple[NDArray[np.int32], list[tuple[str, str]]]:
+    """Returns each row's kind as an index, and the kinds."""
+    relation, display = (_encode(batch[name]) for name in ("relation", "display_relation"))
+    codes = relation.indices.to_numpy().astype(np.int64) * max(len(display.dictionary), 1) + display.indices.to_numpy()
     distinct, inverse = np.unique(codes, return_inverse=True)
-    numbers = []
-    for code in distinct.tolist():
-        first, second = divmod(code, len(display.dictionary))
-        kind = relation.dictionary[first].as_py(), display.dictionary[second].as_py()
-        _require(all(kind) and not any("\n" in text for text in kind))
-        numbers.append(kinds.setdefault(kind, len(kinds)))
-    _require(len(kinds) <= np.iinfo(np.int16).max)
-    return np.array(numbers, dtype=np.int16)[inverse]
+    first, second = np.divmod(distinct, max(len(display.dictionary), 1))
+    kinds = list(
+        zip(relation.dictionary.take(first).to_pylist(), display.dictionary.take(second).to_pylist(), strict=True)
+    )
+    _require(all(text and not set(text) & {"\r", "\n"} for kind in kinds for text in kind))
+    return inverse.astype(np.int32), kinds
 
 
-def _merge_nodes(blocks: Sequence[pa.Table]) -> pa.Table:
-    merged = _distinct(pa.concat_tables(blocks)).group_by(["index", "type", "name"])
-    nodes = merged.aggregate([("id", "max"), ("source", "max")]).sort_by("index").combine_chunks()
-    _require(pc.count_distinct(nodes["index"]).as_py() == nodes.num_rows)
-    return nodes
+def _encode(column: Any) -> Any:
+    encoded = column.dictionary_encode()
+    return encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
 
 
 def _require(sound: bool) -> None:
     if not sound:
-        raise _Unsound
+        raise Unsound
 
 
-def _symmetrise(rows: _Rows) -> KnowledgeGraph:
-    node_index = rows.nodes["index"].to_numpy()
-    count = len(node_index)
-    order = sorted(range(len(rows.kinds)), key=rows.kinds.__getitem__)
-    rank = np.argsort(order)
-    src, dst = (find_positions(node_index, end)[0].astype(np.int64) for end in (rows.src, rows.dst))
-    proper = src != dst
-    src, dst, kind = src[proper], dst[proper], rank[rows.kind[proper]]
-    # One number an edge, ordered as (src, dst, relation, display_relation): sorting it sorts and deduplicates at once.
-    forward = np.unique((src * count + dst) * len(order) + kind)
-    both = np.unique(np.concatenate([forward, _reverse(forward, count, len(order))]))
-    pair, kind = np.divmod(both, len(order))
-    pairs = pair[np.concatenate([[True], pair[1:] != pair[:-1]])] if len(pair) else pair
-    edges = {
-        "src": pa.array(node_index[pair // count]),
-        "dst": pa.array(node_index[pair % count]),
-        "relation": _decode(kind, [rows.kinds[i][0] for i in order]),
-        "display_relation": _decode(kind, [rows.kinds[i][1] for i in order]),
-    }
-    nodes = {
-        "node_index": rows.nodes["index"],
-        "node_id": rows.nodes["id_max"],
-        "node_type": rows.nodes["type"],
-        "node_name": rows.nodes["name"],
-        "node_source": rows.nodes["source_max"],
-        "degree": pa.array(np.bincount(pairs // count, minlength=count).astype(np.int32)),
-    }
-    counts = {
-        "rows_read": len(rows.src),
-        "self_loops": len(rows.src) - len(src),
-        "duplicates": len(src) - len(forward),
-        "reversed_added": len(both) - len(forward),
-        "edges": len(both),
-        "nodes": count,
-    }
-    return KnowledgeGraph(pa.table(nodes, schema=NODES), pa.table(edges, schema=EDGES), counts)
-
-
-def _reverse(keys: NDArray[np.int64], count: int, kinds: int) -> NDArray[np.int64]:
-    pair, kind = np.divmod(keys, kinds)
-    src, dst = np.divmod(pair, count)
-    return cast("NDArray[np.int64]", (dst * count + src) * kinds + kind)
-
-
-def _decode(codes: NDArray[np.int64], values: list[str]) -> Any:
+def _decode(codes: NDArray[np.integer[Any]], values: list[str]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(values, pa.string())).cast(
         pa.string()
     )
 
 
-# The bad path ----------------------------------------------------------------------------------------------------
-
-
-def _raise_fault(source: Source, error: Exception) -> NoReturn:
-    """Raises the :class:`SourceError` of the first faulty line."""
-    raw: Any = pa.BufferReader(source.content)
-    stream = gzip.GzipFile(fileobj=raw) if _is_gzip(source) else raw
-    reader = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
-    try:
-        _raise_line_fault(source.uri, reader)
-    except (EOFError, OSError, zlib.error) as fault:
-        where = f"{source.uri}, after line {reader.line_num}"
-        raise SourceError(f"the gzip file is cut off or damaged: {fault}", where, "fetch the file again") from None
-    except csv.Error as fault:
-        where = f"{source.uri}, line {reader.line_num}"
-        raise SourceError(f"the line is not csv: {fault}", where, "look for a quote that is not closed") from None
-    raise SourceError(f"the file cannot be read as csv: {error}", source.uri, "fetch the file again")
-
-
-def _raise_line_fault(uri: str, reader: Any) -> None:
-    header: list[str] = next(reader, [])
-    for column in COLUMNS:
-        if column not in header:
-            what = f"the column '{column}' is missing"
-            raise SourceError(what, f"{uri}, line 1", f"a kg.csv has the columns {', '.join(COLUMNS)}")
-    seen: dict[int, tuple[int, dict[str, str]]] = {}
-    line = reader.line_num
-    for values in reader:
-        line, first = reader.line_num, line + 1
-        if not values:
-            continue
-        where = f"{uri}, line {first}"
-        if len(values) != len(header):
-            what = f"the line has {len(values)} columns, the header has {len(header)}"
-            raise SourceError(what, where, "quote values that hold a comma, or fetch the file again")
-        row = dict(zip(header, values, strict=True))
-        _raise_value_fault(where, row)
-        for end in ENDS:
-            _raise_node_fault(where, row, end, seen, first)
-    if not seen:
-        raise SourceError("the file holds a header but no edges", uri, "fetch the file again")
-
-
-def _raise_value_fault(where: str, row: dict[str, str]) -> None:
-    for column in COLUMNS:
-        value, place = row[column], f"{where}, column {column}"
-        if not value.isascii() and any("\udc80" <= letter <= "\udcff" for letter in value):
-            shown = ascii(value.encode("utf-8", "surrogateescape"))[1:]
-            raise SourceError(f"{shown} is not valid UTF-8", place, "save the file as UTF-8, or fetch it again")
-        if "\n" in value:
-            what = f"the value {_shorten(value)} holds a line break"
-            raise SourceError(what, place, "close the quote, or remove the line break")
-        if not value and column.endswith(("_index", "_name", "_type")):
-            raise SourceError("the edge leads to nowhere: the value is empty", place, "name the node, or drop the line")
-        if not value and column.endswith("relation"):
-            raise SourceError("the edge has no relation: the value is empty", place, "name it, or drop the line")
-
-
-def _raise_node_fault(
-    where: str, row: dict[str, str], end: str, seen: dict[int, tuple[int, dict[str, str]]], line: int
-) -> None:
-    text, kind = row[f"{end}_index"], row[f"{end}_type"]
-    if not (text.strip().isascii() and text.strip().isdigit() and int(text) <= MAX_INDEX):
-        what = f"{_shorten(text)} is not a node index"
-        raise SourceError(what, f"{where}, column {end}_index", f"allowed are integers from 0 to {MAX_INDEX}")
-    if kind not in {member.value for member in NodeType}:
-        what = f"{_shorten(kind)} is not a node type"
-        raise SourceError(what, f"{where}, column {end}_type", f"allowed are {', '.join(NodeType)}")
-    node = {part: row[f"{end}_{part}"] for part in ("name", "type")}
-    earlier, known = seen.setdefault(int(text), (line, node))
-    for part, value in node.items():
-        if known[part] != value:
-            what = f"node {text} is {_shorten(value)} here and {_shorten(known[part])} in line {earlier}"
-            raise SourceError(what, f"{where}, column {end}_{part}", f"a node has one {part}: correct either line")
-
-
-def _shorten(value: str, limit: int = 60) -> str:
-    return repr(value if len(value) <= limit else f"{value[:limit]}…")
+def _unreadable(source: Source, error: Exception) -> SourceError:
+    return SourceError(f"the file cannot be read as csv: {error}", source.uri, "fetch the file again")

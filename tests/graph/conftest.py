@@ -58,7 +58,7 @@ def spark(graphframes_jar: Path) -> Iterator[SparkSession]:
     """A session on two cores, which build_neighborhoods finds running and leaves running."""
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
         pytest.skip("no Java: install Java 17 or set JAVA_HOME")
-    from medreason_dist.graph.spark import start_session
+    from medreason_dist.graph.spark.session import start_session
 
     conf = {
         "spark.ui.enabled": False,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from medreason_dist.config import Config, GraphConfig, NeighborhoodsConfig, NeighborhoodsEngine
-from medreason_dist.graph.primekg import COLUMNS
+from medreason_dist.graph.source import COLUMNS
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.schemas import NEIGHBORHOODS
 from medreason_dist.storage import Folder

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -73,7 +73,7 @@ def test_the_engines_agree(spark: SparkSession, edges: list[Edge], tmp_path_fact
         rows.append(read_rows(folder / name))
     assert rows[0] == rows[1] == rows[2]
     for manifest in manifests[1:]:
-        same = set(manifest) - {"engine", "expand", "expansion_s", "versions", "components"}
+        same = set(manifest) - {"engine", "expand", "seconds", "versions"}
         assert {key: manifest[key] for key in same} == {key: manifests[0][key] for key in same}
 
 
@@ -85,14 +85,16 @@ def test_the_engines_agree_on_the_shared_fragment(spark: SparkSession, shared: P
     pairs = [edge[:2] for edge in read_edges(tmp_path / "local")]
     assert to_hops(rows) == networkx_hops(pairs, 2)
     assert local.manifest["entries_by_hop"] == {"1": 61_052, "2": 1_824_676}
-    assert local.manifest["components"] is None
+    components = {"count": 363, "largest": 10_641}
+    assert {key: local.manifest["components"][key] for key in components} == components
     for name, engine in (("broadcast", BROADCAST), ("messages", MESSAGES)):
         build = build_neighborhoods(plan(source, tmp_path / name, buckets=32, **engine))
         assert read_rows(tmp_path / name) == rows
-        assert build.manifest["components"] == {"count": 363, "largest": 10_641}
-        assert build.manifest["degree"] == local.manifest["degree"]
-        assert build.manifest["entries_by_hop"] == local.manifest["entries_by_hop"]
-        assert build.manifest["fingerprint"] == local.manifest["fingerprint"]
+        for key in ("components", "degree", "entries_by_hop", "fingerprint", "nodes_by_type", "edges_by_relation"):
+            assert build.manifest[key] == local.manifest[key]
+        for table in ("nodes", "edges"):
+            ours, theirs = (Folder(str(tmp_path / where)).child(table) for where in (name, "local"))
+            assert ours.read_table("part-0.parquet") == theirs.read_table("part-0.parquet")
     places = itertools.product(("local", "broadcast", "messages"), Lookup)
     stores = [GraphStore.open(GraphConfig(uri=str(tmp_path / name), lookup=lookup)) for name, lookup in places]
     for node in stores[0].node_index[::500].tolist():
@@ -159,11 +161,11 @@ def test_a_build_that_breaks_off_leaves_no_manifest(
 ) -> None:
     build_neighborhoods(plan(source, tmp_path / "graph"))
 
-    def break_off(*_: object) -> None:
+    def break_off(*_: object) -> NoReturn:
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(local, "expand", break_off)
+        patch.setattr(local, "ENGINE", local.ENGINE._replace(expand=break_off))
         build_neighborhoods(plan(source, tmp_path / "graph", radius=1))
     assert not (tmp_path / "graph" / MANIFEST).exists()
     assert build_neighborhoods(plan(source, tmp_path / "graph", radius=1)).built
@@ -172,14 +174,14 @@ def test_a_build_that_breaks_off_leaves_no_manifest(
 def test_two_builds_on_one_folder_do_not_mix(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expand, refused = local.expand, []
 
-    def expand_beside_another(*arguments: Any) -> dict[str, Any]:
+    def expand_beside_another(*arguments: Any) -> dict[int, int]:
         with pytest.raises(StorageError, match="is at work on this folder") as caught:
             build_neighborhoods(plan(source, tmp_path / "graph", radius=1))
         refused.append(caught.value)
         return expand(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "expand", expand_beside_another)
+        patch.setattr(local, "ENGINE", local.ENGINE._replace(expand=expand_beside_another))
         patch.setattr("medreason_dist.storage.BEAT_S", 0.2)
         assert build_neighborhoods(plan(source, tmp_path / "graph")).built
     assert len(refused) == 1
@@ -208,8 +210,6 @@ def test_a_fault_that_is_known_beforehand_leaves_the_old_graph(source: Path, tmp
     old = build_neighborhoods(plan(source, tmp_path / "graph"))
     with pytest.raises(ConfigError, match=r"2 of neighborhoods\.seeds are no nodes of the graph: 5, 77"):
         build_neighborhoods(plan(source, tmp_path / "graph", seeds=[1, 77, 5]))
-    with pytest.raises(ConfigError, match="broadcast may not send"):
-        build_neighborhoods(plan(source, tmp_path / "graph", radius=1, broadcast_limit_bytes=10, **BROADCAST))
     with pytest.raises(
         ConfigError, match=r"radius 1 would hold about 6\.0e\+00 entries[\s\S]*lower neighborhoods\.radius"
     ):
@@ -217,6 +217,14 @@ def test_a_fault_that_is_known_beforehand_leaves_the_old_graph(source: Path, tmp
     source.write_bytes(to_csv([row(EDGES[0], y_name="")]))
     with pytest.raises(SourceError):
         build_neighborhoods(plan(source, tmp_path / "graph"))
+    assert json.loads((tmp_path / "graph" / MANIFEST).read_text()) == old.manifest
+
+
+@pytest.mark.spark
+def test_an_adjacency_that_is_too_large_to_broadcast(spark: SparkSession, source: Path, tmp_path: Path) -> None:
+    old = build_neighborhoods(plan(source, tmp_path / "graph"))
+    with pytest.raises(ConfigError, match="broadcast may not send"):
+        build_neighborhoods(plan(source, tmp_path / "graph", radius=1, broadcast_limit_bytes=10, **BROADCAST))
     assert json.loads((tmp_path / "graph" / MANIFEST).read_text()) == old.manifest
 
 
@@ -246,7 +254,7 @@ def test_the_job_ends_with_2_and_one_message(source: Path, tmp_path: Path) -> No
     assert done.stderr == (
         "error: the edge leads to nowhere: the value is empty\n"
         f"  where: {source}, line 3, column y_index\n"
-        "  next:  name the node, or drop the line\n"
+        "  next:  name the node, or drop the line; or set graph.wrong_rows_limit=1 to build without it\n"
     )
     assert not (tmp_path / "graph").exists()
 

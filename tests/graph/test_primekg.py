@@ -11,8 +11,10 @@ from hypothesis import given
 
 from medreason_dist.errors import SourceError
 from medreason_dist.graph import primekg
-from medreason_dist.graph.primekg import COLUMNS, KnowledgeGraph, open_source, parse_source
-from medreason_dist.schemas import EDGES, NODES
+from medreason_dist.graph.primekg import KnowledgeGraph, parse_source
+from medreason_dist.graph.source import COLUMNS, open_source
+from medreason_dist.graph.wrong_rows import find_wrong_rows, to_table
+from medreason_dist.schemas import EDGES, NODES, WRONG_ROWS
 from tests.conftest import S3Server
 from tests.graph.small import Edge, random_edges, row, to_csv
 
@@ -20,9 +22,13 @@ INDICATION = ("indication", "indication")
 PLAIN: list[Edge] = [(1, 2, *INDICATION), (2, 3, *INDICATION), (3, 4, *INDICATION)]
 
 
-def parse(content: bytes, folder: Path, name: str = "kg.csv") -> KnowledgeGraph:
+def write(content: bytes, folder: Path, name: str = "kg.csv") -> str:
     (folder / name).write_bytes(content)
-    return parse_source(open_source(str(folder / name)))
+    return str(folder / name)
+
+
+def parse(content: bytes, folder: Path, name: str = "kg.csv") -> KnowledgeGraph:
+    return parse_source(open_source(write(content, folder, name)))
 
 
 def fault(content: bytes, folder: Path, name: str = "kg.csv") -> SourceError:
@@ -124,6 +130,66 @@ def test_a_value_at_fault_is_named(changes: dict[str, str], what: str, where: st
     assert error.remedy
 
 
+WRONG: list[dict[str, str]] = [
+    {"y_index": ""},
+    {"x_index": "-1"},
+    {"x_type": "Drug"},
+    {"y_name": "other"},
+    {"y_source": "a\nb"},
+    {"relation": ""},
+]
+
+
+def spoil(edges: list[Edge]) -> tuple[bytes, dict[int, str]]:
+    """A csv in which a wrong row follows every tenth edge; the lines of those rows and the columns at fault."""
+    rows, wrong, line = [], dict[int, str](), 2
+    for number, edge in enumerate(edges):
+        rows.append(row(edge))
+        line += 1
+        if number % 10 == 0:
+            changes = WRONG[number // 10 % len(WRONG)]
+            rows.append(row(edge, **changes))
+            wrong[line] = next(iter(changes))
+            line += 1 + next(iter(changes.values())).count("\n")
+    return to_csv(rows), wrong
+
+
+def test_wrong_rows_are_left_out_and_told(tmp_path: Path) -> None:
+    edges: list[Edge] = [(n, n + 1, *INDICATION) for n in range(100)]
+    content, wrong = spoil(edges)
+    kg = parse_source(open_source(write(content, tmp_path)), len(wrong))
+    sound = parse(to_csv(row(edge) for edge in edges), tmp_path, "sound.csv")
+    assert (kg.nodes, kg.edges) == (sound.nodes, sound.edges)
+    assert kg.counts == sound.counts | {"rows_read": 100 + len(wrong), "wrong_rows": len(wrong)}
+    assert {row.first_line: row.column for row in kg.wrong_rows} == wrong
+    table = to_table(kg.wrong_rows)
+    assert table.schema == WRONG_ROWS
+    assert table["line"].to_pylist() == list(wrong)
+    assert table["row"][0].as_py() == "indication,indication,0,D0,drug,node 0,S,,D1,drug,node 1,S"
+
+
+def test_more_wrong_rows_than_the_limit(tmp_path: Path) -> None:
+    content, wrong = spoil([(n, n + 1, *INDICATION) for n in range(140)])
+    with pytest.raises(SourceError) as caught:
+        parse_source(open_source(write(content, tmp_path)), len(wrong) - 1)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "14 rows are wrong, graph.wrong_rows_limit allows 13"
+    assert lines[1].strip() == "line 3, column y_index: the edge leads to nowhere: the value is empty"
+    assert [int(line.split()[1].strip(",")) for line in lines[1:11]] == list(wrong)[:10]
+    assert lines[11].strip() == "and 4 more"
+    assert lines[12] == f"  where: {tmp_path}/kg.csv"
+
+
+def test_a_row_that_is_wrong_says_nothing_of_its_nodes(tmp_path: Path) -> None:
+    rows = [row(PLAIN[0], x_name="of a wrong row", y_index=""), *(row(edge) for edge in PLAIN)]
+    assert [wrong.first_line for wrong in find_wrong_rows(open_source(write(to_csv(rows), tmp_path)), 1)] == [2]
+
+
+def test_no_sound_row_is_left(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read"):
+        parse_source(open_source(write(to_csv([row(PLAIN[0], y_index="")]), tmp_path)), 5)
+
+
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_missing_column_is_named(column: str, tmp_path: Path) -> None:
     error = fault(to_csv([row(PLAIN[0])], [name for name in COLUMNS if name != column]), tmp_path)
@@ -138,7 +204,7 @@ def test_a_line_of_another_length(tmp_path: Path) -> None:
 
 
 def test_invalid_utf8(tmp_path: Path) -> None:
-    error = fault(to_csv(row(e) for e in PLAIN).replace(b"node 3", b"node \xff3"), tmp_path)
+    error = fault(to_csv(row(e) for e in PLAIN).replace(b"node 3", b"node \xff3", 1), tmp_path)
     assert r"'node \xff3' is not valid UTF-8" in error.what
     assert error.where.endswith("line 3, column y_name")
 
@@ -190,5 +256,5 @@ def test_from_s3(s3: S3Server, tmp_path: Path) -> None:
 
 def test_the_shared_fragment(shared: Path) -> None:
     kg = parse_source(open_source(str(shared / "data/primekg/kg.csv.gz")))
-    counts = {"rows_read": 61092, "self_loops": 0, "duplicates": 0, "reversed_added": 0, "edges": 61092, "nodes": 11605}
-    assert kg.counts == counts
+    found = {"rows_read": 61092, "reversed_added": 0, "edges": 61092, "nodes": 11605}
+    assert kg.counts == found | dict.fromkeys(("wrong_rows", "self_loops", "duplicates"), 0)

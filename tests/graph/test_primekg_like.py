@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from benchmarks.primekg_like import KINDS, Counts, read_relations, read_table, write_kg
-from medreason_dist.graph.primekg import KnowledgeGraph, open_source, parse_source
+from medreason_dist.graph.primekg import KnowledgeGraph, parse_source
+from medreason_dist.graph.source import open_source
 
 SCALE = 0.01
 

@@ -21,9 +21,8 @@ from medreason_dist.config import (
     load_config,
 )
 from medreason_dist.errors import ConfigError
-from medreason_dist.graph.adjacency import build_adjacency
-from medreason_dist.graph.primekg import open_source, parse_source
-from medreason_dist.graph.spark import maven_coordinate, open_engine, plan_conf, spark_uri, start_session
+from medreason_dist.graph.spark import open_engine
+from medreason_dist.graph.spark.session import maven_coordinate, plan_conf, spark_uri, start_session
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.storage import Folder
 from tests.conftest import ROOT, S3Server
@@ -64,8 +63,9 @@ def test_s3_is_s3a_at_the_same_endpoint(tmp_path: Path) -> None:
     assert conf["spark.hadoop.fs.s3a.endpoint"] == "http://localhost:9000"
     assert conf["spark.hadoop.fs.s3a.connection.ssl.enabled"] == "false"
     assert conf["spark.hadoop.fs.s3a.endpoint.region"] == "eu-west-1"
-    assert spark_uri(Folder("s3://bucket/a/b")) == "s3a://bucket/a/b"
-    assert spark_uri(Folder(str(tmp_path))) == tmp_path.as_uri()
+    assert spark_uri("s3://bucket/a/b") == "s3a://bucket/a/b"
+    assert spark_uri(str(tmp_path)) == tmp_path.as_uri()
+    assert spark_uri("a b").endswith("/a b")
 
 
 def test_a_jar_that_does_not_exist() -> None:
@@ -84,8 +84,7 @@ def test_spark_without_hadoop_aws_cannot_write_to_s3(spark: SparkSession, tmp_pa
     (tmp_path / "kg.csv").write_bytes(to_csv([row((1, 2, "ppi", "ppi"))]))
     config = plan(tmp_path / "kg.csv", tmp_path, engine=NeighborhoodsEngine.spark)
     config = replace(config, graph=replace(config.graph, uri="s3://bucket/graph"))
-    adjacency = build_adjacency(*parse_source(open_source(config.graph.source))[:2])
-    with pytest.raises(ConfigError, match=r"hadoop-aws[\s\S]*spark.jars.packages"), open_engine(config, adjacency):
+    with pytest.raises(ConfigError, match=r"hadoop-aws[\s\S]*spark.jars.packages"), open_engine(config):
         pass
 
 

@@ -1,0 +1,129 @@
+"""The Spark session: the running one or a new one, its properties, and what it needs to have."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pyspark
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+from pyspark.errors import PySparkRuntimeError
+from pyspark.sql import SparkSession
+
+from medreason_dist.config import Config, SparkConfig, StorageConfig, leaves
+from medreason_dist.errors import ConfigError
+
+GRAPHFRAMES_VERSION: Final = "0.12.1"
+WITHOUT_JAVA: Final = "install Java 17 and set JAVA_HOME, or set neighborhoods.engine=local"
+DEFAULTS: Final = {
+    # Rows a batch that a Python task is given. At Spark's 10,000 the csv's blocks repeat the same nodes ten times as often.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "131072",
+    # toPandas by Arrow.
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+
+
+@contextlib.contextmanager
+def open_session(config: Config) -> Iterator[SparkSession]:
+    """Yields the running Spark session, or a new one that ends with the context.
+
+    Raises :class:`ConfigError` where Java is missing, the GraphFrames jar does not exist, Spark does not start, or it
+    has no classes of GraphFrames or, for ``s3://``, of hadoop-aws.
+    """
+    running = SparkSession.getActiveSession()
+    session = running or start_session(config.spark, config.storage)
+    try:
+        _require_classes(session, s3=any(uri.startswith("s3://") for uri in (config.graph.uri, config.graph.source)))
+        yield session
+    finally:
+        if running is None:
+            session.stop()
+
+
+def start_session(config: SparkConfig, storage: StorageConfig) -> SparkSession:
+    """Returns a new Spark session with GraphFrames; raises :class:`ConfigError` where it cannot start."""
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        raise ConfigError("Spark needs Java, and there is none", "JAVA_HOME and PATH", WITHOUT_JAVA)
+    if (config.master or "local").startswith("local"):
+        # Spark starts its Python workers as python3 from PATH, which need not be the environment that runs this.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName("medreason_dist")
+    if config.master:
+        builder = builder.master(config.master)
+    for key, value in plan_conf(config, storage).items():
+        builder = builder.config(key, value)
+    try:
+        return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        # The JVM ends during start-up where Java is broken or Maven cannot be reached; why stands in its own output.
+        remedy = f"see the lines above; without Maven set spark.graphframes_jar, without Java: {WITHOUT_JAVA}"
+        raise ConfigError(f"Spark did not start: {error}", "spark", remedy) from error
+
+
+def _require_classes(session: SparkSession, s3: bool) -> None:
+    jvm = session.sparkContext._jvm
+    coordinate = f"org.apache.hadoop:hadoop-aws:{jvm.org.apache.hadoop.util.VersionInfo.getVersion()}"
+    needed = [("org.graphframes.GraphFrame", "GraphFrames", "correct spark.graphframes_jar, or set it to null")]
+    if s3:
+        remedy = f"set spark.conf.spark.jars.packages={coordinate}"
+        needed.append(("org.apache.hadoop.fs.s3a.S3AFileSystem", "hadoop-aws, which s3:// needs", remedy))
+    for name, what, remedy in needed:
+        try:
+            jvm.Thread.currentThread().getContextClassLoader().loadClass(name)
+        except Py4JJavaError as error:
+            raise ConfigError(f"Spark has no {what}: there is no class {name}", "spark.jars", remedy) from error
+
+
+def plan_conf(config: SparkConfig, storage: StorageConfig) -> dict[str, str]:
+    """Returns the Spark properties of a session: ours, and over them those of ``spark.conf``.
+
+    Jars and packages are added to, not replaced. Raises :class:`ConfigError` for a jar file that does not exist.
+    """
+    conf = DEFAULTS | _plan_s3a(storage)
+    if (config.master or "").startswith("local"):
+        # Spark's 200 are made for clusters: two cores spend most of a small shuffle on starting its tasks.
+        conf["spark.sql.shuffle.partitions"] = str(4 * (os.cpu_count() or 1))
+    conf |= {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in leaves(config.conf)}
+    if (jar := config.graphframes_jar) is not None:
+        if "://" not in jar and not Path(jar).is_file():
+            remedy = "correct the path, or set spark.graphframes_jar=null to fetch it from Maven"
+            raise ConfigError("spark.graphframes_jar does not exist", jar, remedy)
+        return _append(conf, "spark.jars", jar)
+    if "graphframes" in conf.get("spark.jars.packages", "") + conf.get("spark.jars", ""):
+        return conf
+    return _append(conf, "spark.jars.packages", maven_coordinate(pyspark.__version__))
+
+
+def maven_coordinate(spark_version: str) -> str:
+    """Returns the Maven coordinate of GraphFrames for a Spark version such as ``3.5.9``."""
+    major = spark_version.partition(".")[0]
+    scala = "2.12" if major == "3" else "2.13"
+    return f"io.graphframes:graphframes-spark{major}_{scala}:{GRAPHFRAMES_VERSION}"
+
+
+def spark_uri(uri: str) -> str:
+    """Returns a path or URI as Hadoop's file systems spell it: s3:// is theirs only on EMR, s3a:// everywhere."""
+    if uri.startswith("s3://"):
+        return f"s3a://{uri.removeprefix('s3://')}"
+    # Not Path.as_uri: Hadoop takes a %20 for what it says.
+    return uri if "://" in uri else f"file://{Path(uri).absolute()}"
+
+
+def _plan_s3a(storage: StorageConfig) -> dict[str, str]:
+    conf = {}
+    if storage.region:
+        conf["spark.hadoop.fs.s3a.endpoint.region"] = storage.region
+    if storage.endpoint_url:
+        conf["spark.hadoop.fs.s3a.endpoint"] = storage.endpoint_url
+        conf["spark.hadoop.fs.s3a.path.style.access"] = "true"
+        conf["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(storage.endpoint_url.startswith("https")).lower()
+    return conf
+
+
+def _append(conf: dict[str, str], key: str, value: str) -> dict[str, str]:
+    return conf | {key: ",".join(filter(None, [conf.get(key, ""), value]))}
