@@ -33,7 +33,7 @@ test: .venv/.test .models  ## set up, run all tests (Java 17 for Spark)
 	$(BIN)/python -m pytest
 
 test-fast: .venv/.test  ## the tests without Spark, Ray, models and servers
-	$(BIN)/python -m pytest -m "not spark and not ray and not model and not s3"
+	$(BIN)/python -m pytest -m "not spark and not ray and not model and not s3 and not slow"
 
 check: .venv/.test  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 
 from benchmarks.primekg_like import write_kg
 from medreason_dist.config import Config, Expand, GraphConfig, Lookup, load_config
+from medreason_dist.graph import local
 from medreason_dist.graph.adjacency import Adjacency, read_adjacency
 from medreason_dist.graph.khop import khop
 from medreason_dist.graph.neighborhoods import build_neighborhoods
-from medreason_dist.graph.primekg import parse_source
 from medreason_dist.graph.source import COLUMNS, open_source
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.reasoning.paths import find_paths
@@ -49,7 +49,7 @@ HUB_PAIRS = 500
 NETWORKX_PAIRS = 6
 RADIUS = 2
 CANDIDATES = 50
-SEEDS = (10, 100, 1000)
+SEEDS = (10, 1_000, 10_000)
 
 
 def main(scale: float, jar: str | None) -> None:
@@ -62,9 +62,11 @@ def main(scale: float, jar: str | None) -> None:
             f"{sum(counts.nodes.values()):,} nodes, {sum(counts.rows.values()):,} rows, {csv.stat().st_size:,} bytes of csv"
         )
         head("step", "seconds", "baseline", "ratio", "peak MB", "")
-        measure_parse(csv)
+        source = [f"graph.source={csv}"]
+        measure_parse("local", parse, load_config(Config, None, source))
         measure_build("local", csv, folder / "local", ["neighborhoods.engine=local", "neighborhoods.processes=2"])
         if jar:
+            measure_parse("spark", parse_by_spark, load_config(Config, None, [*source, *spark_keys(jar)]))
             measure_build("broadcast", csv, folder / "broadcast", ["neighborhoods.engine=spark", *spark_keys(jar)])
             measure_messages(folder / "local", spark_keys(jar))
         measure_lookups(folder / "local")
@@ -72,7 +74,7 @@ def main(scale: float, jar: str | None) -> None:
 
 def spark_keys(jar: str) -> list[str]:
     """Returns the config keys of Spark on two cores."""
-    conf = {"driver.memory": "1500m", "ui.enabled": "false", "ui.showConsoleProgress": "false", "log.level": "ERROR"}
+    conf = {"driver.memory": "1g", "ui.enabled": "false", "ui.showConsoleProgress": "false", "log.level": "ERROR"}
     return [
         "spark.master=local[2]",
         f"spark.graphframes_jar={jar}",
@@ -85,18 +87,12 @@ def head(*titles: str) -> None:
     print(f"{titles[0]:<34}" + "".join(f"{title:>12}" for title in titles[1:5]) + f"  {titles[5]}", flush=True)
 
 
-def measure_parse(csv: Path) -> None:
+def measure_parse(name: str, function: Callable[[Config], None], config: Config) -> None:
     """csv → edges, beside pyarrow's own reading."""
-    baseline, _ = measure(read_text, csv)
-    seconds, peak = measure(parse, csv)
-    head(
-        "csv → edges",
-        f"{seconds:.1f}",
-        f"{baseline:.1f}",
-        f"{seconds / baseline:.2f}",
-        f"{peak / 1e6:,.0f}",
-        "pyarrow.csv",
-    )
+    baseline, _ = measure(read_text, config)
+    seconds, peak = measure(function, config)
+    ratio = f"{seconds / baseline:.2f}"
+    head(f"csv → edges: {name}", f"{seconds:.1f}", f"{baseline:.1f}", ratio, f"{peak / 1e6:,.0f}", "pyarrow.csv")
 
 
 def measure_build(engine: str, csv: Path, folder: Path, pairs: Sequence[str]) -> None:
@@ -235,16 +231,24 @@ def time_pairs(call: Callable[[int, int], object], pairs: Sequence[tuple[int, in
     return taken
 
 
-def parse(csv: Path) -> None:
+def parse(config: Config) -> None:
     """The parse of a build."""
-    parse_source(open_source(str(csv)))
+    local.ENGINE.parse(config, open_source(config.graph.source))
 
 
-def read_text(csv: Path) -> None:
+def parse_by_spark(config: Config) -> None:
+    """The same by Spark, its start included."""
+    from medreason_dist.graph.spark import open_engine
+
+    with open_engine(config) as engine:
+        engine.parse(config, open_source(config.graph.source))
+
+
+def read_text(config: Config) -> None:
     """What pyarrow alone needs to read the csv's columns as text."""
     strings = dict.fromkeys(COLUMNS, "string")
     options = pacsv.ConvertOptions(column_types=strings)
-    with pacsv.open_csv(csv, convert_options=options) as reader:
+    with pacsv.open_csv(config.graph.source, convert_options=options) as reader:
         for _ in reader:
             pass
 

@@ -5,34 +5,23 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from medreason_dist.config import Config
-from medreason_dist.graph.adjacency import Adjacency, build_neighborhoods_batch
+from medreason_dist.graph.adjacency import Adjacency
+from medreason_dist.graph.buckets import split_by_bucket, write_bucket
 from medreason_dist.graph.engine import Engine
 from medreason_dist.graph.primekg import KnowledgeGraph, parse_source
 from medreason_dist.graph.source import Source
-from medreason_dist.schemas import NEIGHBORHOODS
 from medreason_dist.storage import Folder
-
-SEEDS_A_BATCH: Final = 512
-"""Seeds whose rows are one Arrow batch: about 9 MB at PrimeKG's size and radius 2."""
-
-ENCODING: Final = {
-    "use_dictionary": False,
-    "column_encoding": {"seed": "DELTA_BINARY_PACKED", "nodes.list.element": "DELTA_BINARY_PACKED"},
-}
-"""Sorted lists are small steps: 0.23 bytes an entry instead of 1.75 at PrimeKG's size, written in a third of the time."""
 
 _adjacency: Adjacency
 """Set once in each process of the pool, so that the arrays travel once and not with every bucket."""
@@ -79,25 +68,10 @@ def summarise(adjacency: Adjacency, _: Folder) -> dict[str, Any]:
 ENGINE: Final = Engine(parse, expand, summarise, {"scipy": version("scipy")})
 
 
-def split_by_bucket(adjacency: Adjacency, seeds: NDArray[np.intp], buckets: int) -> dict[int, NDArray[np.intp]]:
-    """Returns the seeds (positions) of every bucket that has any: ``node_index mod buckets``."""
-    bucket = adjacency.node_index[seeds] % buckets
-    return {number: seeds[bucket == number] for number in np.unique(bucket).tolist()}
-
-
-def build_batches(adjacency: Adjacency, seeds: NDArray[np.intp], radius: int) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of ``seeds`` (positions), some hundred seeds at a time."""
-    for start in range(0, len(seeds), SEEDS_A_BATCH):
-        yield build_neighborhoods_batch(adjacency, seeds[start : start + SEEDS_A_BATCH], radius)
-
-
 def _set_adjacency(adjacency: Adjacency) -> None:
     global _adjacency  # noqa: PLW0603
     _adjacency = adjacency
 
 
 def _write_bucket(folder: Folder, radius: int, bucket: int, seeds: NDArray[np.intp]) -> NDArray[np.int64]:
-    table = pa.Table.from_batches(build_batches(_adjacency, seeds, radius), NEIGHBORHOODS)
-    folder.write_table(f"neighborhoods/bucket={bucket}/part-0.parquet", table, **ENCODING)
-    lengths = table["nodes"].combine_chunks().value_lengths().to_numpy()
-    return np.bincount(table["hop"].to_numpy() - 1, weights=lengths, minlength=radius).astype(np.int64)
+    return write_bucket(folder, _adjacency, radius, bucket, seeds)

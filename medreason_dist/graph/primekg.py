@@ -123,12 +123,12 @@ def build_graph(
     count = len(node_index)
     src, dst = (find_positions(node_index, end)[0].astype(np.int64) for end in pairs[:2])
     # One number an edge, ordered as (src, dst, relation, display_relation): sorting it sorts and deduplicates at once.
-    keys = (np.stack([src, dst]) * count + np.stack([dst, src])) * len(kinds) + pairs[2]
+    keys = np.concatenate([(src * count + dst) * len(kinds) + pairs[2], (dst * count + src) * len(kinds) + pairs[2]])
     del src, dst
-    both = np.unique(keys)
-    del keys
-    pair, kind = np.divmod(both, len(kinds)) if len(both) else (both, both)
-    neighbors = pair[np.concatenate([[True], pair[1:] != pair[:-1]])] if len(pair) else pair
+    keys.sort()
+    keys = keys[np.diff(keys, prepend=-1) > 0]
+    pair, kind = keys // len(kinds), (keys % len(kinds)).astype(np.int32)
+    neighbors = pair[np.diff(pair, prepend=-1) > 0] // count
     edges = {
         "src": pa.array(node_index[pair // count]),
         "dst": pa.array(node_index[pair % count]),
@@ -141,15 +141,15 @@ def build_graph(
         "node_type": nodes["type"],
         "node_name": nodes["name"],
         "node_source": nodes["source"],
-        "degree": pa.array(np.bincount(neighbors // count, minlength=count).astype(np.int32)),
+        "degree": pa.array(np.bincount(neighbors, minlength=count).astype(np.int32)),
     }
     kept = counts["rows_read"] - counts["self_loops"] - counts["duplicates"]
     counts = {
         **counts,
         "rows_read": counts["rows_read"] + len(wrong),
         "wrong_rows": len(wrong),
-        "reversed_added": len(both) - kept,
-        "edges": len(both),
+        "reversed_added": len(keys) - kept,
+        "edges": len(keys),
         "nodes": count,
     }
     return KnowledgeGraph(pa.table(columns, schema=NODES), pa.table(edges, schema=EDGES), counts, wrong)
@@ -226,9 +226,7 @@ def _require(sound: bool) -> None:
 
 
 def _decode(codes: NDArray[np.integer[Any]], values: list[str]) -> Any:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(values, pa.string())).cast(
-        pa.string()
-    )
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(values, pa.string())).cast(pa.string())
 
 
 def _unreadable(source: Source, error: Exception) -> SourceError:

@@ -47,14 +47,20 @@ def open_source(uri: str, storage: StorageConfig | None = None) -> Source:
     if not name or (not folder.is_s3 and (folder.path / name).is_dir()):
         raise SourceError("graph.source is a folder, not a file", uri, REMEDY)
     try:
-        content = _map_object(folder, name) if folder.is_s3 else _map_path(folder, name)
+        with tempfile.TemporaryFile() if folder.is_s3 else (folder.path / name).open("rb") as file:
+            if folder.is_s3:
+                folder.copy_into(name, file)
+            file.seek(0)
+            # Read, not mapped: pages that nobody needs again would count as this process's memory.
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            content = map_file(file)
     except FileNotFoundError:
         raise SourceError("graph.source does not exist", uri, REMEDY) from None
     except PermissionError:
         raise SourceError("graph.source may not be read", uri, "check the file's rights") from None
     if not content.size:
         raise SourceError("graph.source is empty", uri, REMEDY)
-    return Source(uri, content, hashlib.sha256(content).hexdigest())
+    return Source(uri, content, digest)
 
 
 def map_file(file: IO[bytes]) -> Any:
@@ -70,14 +76,3 @@ def iterate_lines(source: Source) -> Iterator[str]:
     raw: Any = pa.BufferReader(source.content)
     stream = gzip.GzipFile(fileobj=raw) if source.is_gzip else raw
     yield from io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _map_path(folder: Folder, name: str) -> Any:
-    with (folder.path / name).open("rb") as file:
-        return map_file(file)
-
-
-def _map_object(folder: Folder, name: str) -> Any:
-    with tempfile.TemporaryFile() as file:
-        folder.copy_into(name, file)
-        return map_file(file)
