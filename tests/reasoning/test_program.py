@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from medreason_dist.reasoning.prompts import TEMPLATES
 from medreason_dist.reasoning.records import Question
 from medreason_dist.reasoning.stages import Tools
 from medreason_dist.schemas import TRACES, RejectReason, Stage
-from tests.reasoning.conftest import TRACE, obedient
+from tests.reasoning.conftest import TRACE, MemoryGraph, obedient
 
 MakeTools = Callable[..., Tools]
 
@@ -63,6 +64,19 @@ def test_an_open_question_is_judged(make_tools: MakeTools) -> None:
     row = run(OPEN, make_tools())
     assert (row["status"], row["judge"]) == ("accepted", {"verdict": "correct", "by": "scripted"})
     assert row["answer_from_reasoning"] == "metformin"
+
+
+@pytest.mark.parametrize(("distance", "found"), [(4, True), (5, False), (None, False)])
+def test_beyond_twice_the_radius_there_is_no_path(make_tools: MakeTools, distance: int | None, found: bool) -> None:
+    """A chain from the question's entity to the answer's, or no connection at all."""
+    length = distance or 2
+    names = {0: ("metformin", "drug"), 1: ("type 2 diabetes mellitus", "disease")}
+    names |= {n: (f"between {n}", "gene/protein") for n in range(2, 1 + length)}
+    chain = [1, *range(2, 1 + length), *([0] if distance else [])]
+    edges = [(src, dst, "interacts with") for src, dst in itertools.pairwise(chain)]
+    row = run(QUESTION, replace(make_tools(), graph=MemoryGraph(names, edges)))
+    assert row["reject_reason"] == (None if found else RejectReason.no_path_within_bound)
+    assert [path["nodes"] for path in row["paths"]] == ([chain] if found else [])
 
 
 @pytest.mark.parametrize(
