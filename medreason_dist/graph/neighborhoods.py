@@ -192,6 +192,7 @@ def _write_tables(folder: Folder, kg: KnowledgeGraph, adjacency: Adjacency) -> N
 
 def _unpublish(folder: Folder) -> None:
     folder.delete(MANIFEST)
+    folder.delete("report.html")
     for name in ("nodes", "edges", "adjacency", "neighborhoods", "wrong_rows"):
         for file in folder.child(name).names():
             folder.child(name).delete(file)

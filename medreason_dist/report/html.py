@@ -1,0 +1,38 @@
+"""Pages from the templates in ``templates/``: self-contained, without scripts, and with all text from data escaped."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Returns the page that a template makes of ``values``. Only what the template marks as safe is not escaped.
+
+    Filters: ``count`` (12,345), ``percent`` (a share of 0 to 1 as 1.2 %).
+    """
+    return _TEMPLATES.get_template(template).render(values) + "\n"
+
+
+def format_percent(share: float) -> str:
+    """Returns a share as a percentage with one decimal, or with two significant digits between 0.001 and 1 %."""
+    percent = 100 * share
+    if 0 < percent < 0.001:
+        return "< 0.001 %"
+    return f"{percent:.1f} %" if percent >= 1 or not percent else f"{percent:#.2g} %"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("medreason_dist.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": "{:,}".format, "percent": format_percent}
+    return environment
+
+
+_TEMPLATES: Final = _environment()
