@@ -191,11 +191,9 @@ def _write_tables(folder: Folder, kg: KnowledgeGraph, adjacency: Adjacency) -> N
 
 
 def _unpublish(folder: Folder) -> None:
-    folder.delete(MANIFEST)
-    folder.delete("report.html")
+    folder.delete_all([MANIFEST, "report.html"])
     for name in ("nodes", "edges", "adjacency", "neighborhoods", "wrong_rows"):
-        for file in folder.child(name).names():
-            folder.child(name).delete(file)
+        folder.child(name).delete_all(folder.child(name).names())
 
 
 def _describe(config: Config, source: Source, kg: KnowledgeGraph, adjacency: Adjacency) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def test_two_builds_on_one_folder_do_not_mix(source: Path, tmp_path: Path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(local, "ENGINE", local.ENGINE._replace(expand=expand_beside_another))
-        patch.setattr("medreason_dist.storage.BEAT_S", 0.2)
+        patch.setattr("medreason_dist.storage.lease.BEAT_S", 0.2)
         assert build_neighborhoods(plan(source, tmp_path / "graph")).built
     assert len(refused) == 1
     build_neighborhoods(plan(source, tmp_path / "fresh"))

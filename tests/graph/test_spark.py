@@ -59,6 +59,9 @@ def test_keys_from_the_command_line_arrive_nested(tmp_path: Path) -> None:
 
 
 def test_s3_is_s3a_at_the_same_endpoint(tmp_path: Path) -> None:
+    encrypted = plan_conf(SparkConfig(), StorageConfig(sse="aws:kms", sse_kms_key_id="key"))
+    assert encrypted["spark.hadoop.fs.s3a.encryption.algorithm"] == "SSE-KMS"
+    assert encrypted["spark.hadoop.fs.s3a.encryption.key"] == "key"
     conf = plan_conf(SparkConfig(), StorageConfig("http://localhost:9000", "eu-west-1"))
     assert conf["spark.hadoop.fs.s3a.endpoint"] == "http://localhost:9000"
     assert conf["spark.hadoop.fs.s3a.connection.ssl.enabled"] == "false"

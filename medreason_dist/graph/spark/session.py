@@ -118,6 +118,10 @@ def _plan_s3a(storage: StorageConfig) -> dict[str, str]:
     conf = {}
     if storage.region:
         conf["spark.hadoop.fs.s3a.endpoint.region"] = storage.region
+    if storage.sse:
+        conf["spark.hadoop.fs.s3a.encryption.algorithm"] = {"aws:kms": "SSE-KMS"}.get(storage.sse, storage.sse)
+    if storage.sse_kms_key_id:
+        conf["spark.hadoop.fs.s3a.encryption.key"] = storage.sse_kms_key_id
     if storage.endpoint_url:
         conf["spark.hadoop.fs.s3a.endpoint"] = storage.endpoint_url
         conf["spark.hadoop.fs.s3a.path.style.access"] = "true"
