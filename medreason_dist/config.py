@@ -93,6 +93,12 @@ class RunConfig:
     shard_questions: int = 64
     """Questions a shard: the unit of work, retry and output."""
 
+    flush_s: float = field(default=5.0, metadata=NEUTRAL)
+    """Seconds after which a worker writes the completions that it got: what a killed one loses at most."""
+
+    drain_s: float = field(default=60.0, metadata=NEUTRAL)
+    """Seconds that a stopped run (SIGTERM, Ctrl-C, ``ray job stop``) gives its requests under way to complete."""
+
 
 @dataclass(frozen=True)
 class QuestionsConfig:
@@ -269,6 +275,10 @@ class EngineConfig:
     request_timeout_s: float = field(default=600.0, metadata=NEUTRAL)
     """Seconds that one request may take."""
 
+    stall_timeout_s: float = field(default=300.0, metadata=NEUTRAL)
+    """Seconds without any completion while requests are under way after which the engine counts as dead and its worker
+    ends. Below ``request_timeout_s``, which would reject the questions."""
+
     max_retries: int = field(default=4, metadata=NEUTRAL)
     """openai: retries of a request after a connection error, 429 or 5xx, by the client library with backoff."""
 
@@ -358,6 +368,16 @@ class StorageConfig:
 
     region: str | None = field(default=None, metadata=NEUTRAL)
     """AWS region."""
+
+    sse: str | None = field(default=None, metadata=NEUTRAL)
+    """Server-side encryption that objects are written with: ``AES256`` or ``aws:kms``. ``null`` leaves it to the bucket."""
+
+    sse_kms_key_id: str | None = field(default=None, metadata=NEUTRAL)
+    """Id or ARN of the key for ``aws:kms``. ``null`` for the account's own."""
+
+    retry_s: float = field(default=60.0, metadata=NEUTRAL)
+    """Seconds of faults that may pass (an outage, throttling, an answer that breaks off) after which an operation
+    fails. Until then it is repeated, with exponential backoff and jitter."""
 
 
 @dataclass(frozen=True)
@@ -550,6 +570,13 @@ def _require_ranges(config: Config) -> None:
     for key, number in at_least_one.items():
         if number is not None and number < 1:
             raise ConfigError(f"config key '{key}' is {number}", remedy="it must be 1 or more")
+    if config.storage.sse not in (None, "AES256", "aws:kms"):
+        raise ConfigError(f"config key 'storage.sse' is '{config.storage.sse}'", remedy="null, AES256 or aws:kms")
+    if config.storage.sse_kms_key_id is not None and config.storage.sse != "aws:kms":
+        raise ConfigError(
+            "config key 'storage.sse_kms_key_id' is set while 'storage.sse' is not aws:kms",
+            remedy="set storage.sse=aws:kms, or leave the key out",
+        )
     if config.graph.wrong_rows_limit < 0:
         raise ConfigError(f"config key 'graph.wrong_rows_limit' is {config.graph.wrong_rows_limit}", remedy="0 or more")
     if config.trace.attempts > 1 and config.engine.temperature == 0:

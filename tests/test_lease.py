@@ -81,6 +81,32 @@ def test_a_holder_that_was_succeeded_is_told(tmp_path: Path) -> None:
             require_held()
 
 
+def test_a_holder_that_was_succeeded_leaves_the_leases_to_its_successor(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    with hold_lease(folder, "build", BEAT_S):
+        leave(folder, 1)
+    assert folder.names() == ["_build.0.json", "_build.1.json"]
+
+
+def test_a_holder_whose_lease_another_wrote_is_told(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    with hold_lease(folder, "build", 60) as require_held:
+        leave(folder, 0)
+        with pytest.raises(StorageError, match="process 1 on elsewhere is at work"):
+            require_held()
+
+
+def test_a_lease_that_ends_while_another_waits_is_not_counted(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    leave(folder, 0)
+    leave(folder, 1)
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(_end_leases, folder)
+        with hold_lease(folder, "build", 0.3):
+            ending.result()
+            assert folder.names() == ["_build.0.json"]
+
+
 def test_a_killed_process_of_this_machine_is_succeeded_at_once(tmp_path: Path) -> None:
     script = (
         "import sys, time\nfrom medreason_dist.storage import Folder, hold_lease\n"
@@ -104,3 +130,8 @@ def test_a_killed_process_of_this_machine_is_succeeded_at_once(tmp_path: Path) -
 def _beat(path: Path) -> None:
     time.sleep(1.5)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"beat": 1}))
+
+
+def _end_leases(folder: Folder) -> None:
+    time.sleep(0.5)
+    folder.delete_all(["_build.1.json", "_build.0.json"])
