@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 QUICKSTART := --config configs/quickstart.yaml
 
-.PHONY: help demo test test-fast check bench docs lock clean
+.PHONY: help demo test test-fast check bench chaos docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ check: .venv/.test  ## ruff and mypy --strict
 bench: .venv/.test .models  ## measure the main job beside bare vLLM, and the graph at the published size
 	$(BIN)/python -m benchmarks.generation $(QUICKSTART)
 	$(BIN)/python -m benchmarks.graph
+
+chaos: .venv/.test .models  ## kill runs a hundred times at random and compare what comes out (about an hour)
+	$(BIN)/python -m benchmarks.chaos
 
 docs: .venv/.test  ## write docs/configuration.md from the docstrings of config.py
 	$(BIN)/python scripts/docs.py

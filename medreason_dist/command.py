@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from medreason_dist.config import Config, load_config, show_config
-from medreason_dist.errors import UserError, find_cause
+from medreason_dist.errors import RunStopped, UserError, find_cause
 
 
 def run_job(job: Callable[[Config], None], argv: Sequence[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def run_job(job: Callable[[Config], None], argv: Sequence[str] | None = None) ->
             job(config)
     except Exception as error:
         cause = find_cause(error)
-        if not isinstance(cause, UserError):
+        if not isinstance(cause, UserError | RunStopped):
             raise
-        print(f"error: {cause}", file=sys.stderr)
+        print(f"error: {cause}" if isinstance(cause, UserError) else cause, file=sys.stderr)
         sys.exit(cause.exit_code)

@@ -9,6 +9,7 @@
      │    ├── ModelError        a model that cannot be found or loaded
      │    └── StorageError      a folder or bucket that cannot be reached, read or written
      ├── ReconcileError         counts that do not add up: a fault of ours, the run fails
+     ├── RunStopped             the run was told to stop; what it finished is kept
      └── EngineError            a request that did not complete
           ├── PromptTooLong     prompt and completion exceed the model's context
           └── EngineDead        the engine will not complete anything again: its actor has to end
@@ -72,6 +73,10 @@ class StorageError(UserError):
 
 class ReconcileError(MedReasonError):
     """Counts that do not add up."""
+
+
+class RunStopped(MedReasonError):
+    """The run was told to stop, by a signal; the message says how to resume it."""
 
 
 class EngineError(MedReasonError):

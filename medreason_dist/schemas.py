@@ -269,10 +269,25 @@ TRACES: Final = pa.schema(
 
 ``candidate_path_count`` is the number of shortest paths that exist, which may exceed the number that was offered to the
 engine. In ``paths``, ``relations`` has one entry a hop (several between the same two nodes joined by `` | ``), ``rank``
-counts from 1 within its entity pair, and ``reason`` says why the path was kept. ``judge.by`` is
-``option_match`` or the judge's model. ``grounding`` counts the distinct nodes of the kept paths and those whose names
-the reasoning holds.
+counts from 1 within its entity pair, and ``reason`` says why the path was kept. ``judge.by`` is ``option_match`` or the
+judge's model. In ``usage``, ``replayed_tokens`` are prompt and completion tokens that an earlier start of the run had
+spent, and the other two those that this one spent. ``grounding`` counts the distinct nodes of the kept paths and those
+whose names the reasoning holds.
 """
+
+
+COMPLETIONS: Final = pa.schema(
+    {
+        "key": pa.string(),
+        "stage": pa.string(),
+        "text": pa.string(),
+        "finish_reason": pa.string(),
+        "prompt_tokens": pa.int64(),
+        "completion_tokens": pa.int64(),
+        "max_tokens": pa.int64(),
+    }
+)
+"""Finished completions of a shard. ``key`` identifies the request but for its token limit, which is ``max_tokens``."""
 
 
 def schema_fingerprint(schema: pa.Schema) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -71,6 +72,8 @@ class Completion:
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+    replayed: bool = False
+    """Whether it was kept from an earlier start of the run, so that its tokens are not spent again."""
 
 
 class Engine(Protocol):
@@ -92,3 +95,8 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Frees what the engine holds."""
+
+
+def replace_surrogates(text: str) -> str:
+    """Returns ``text`` with U+FFFD for each lone surrogate: JSON may hold them, UTF-8 and so Parquet cannot."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medreason_dist.config import EngineConfig
-from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Message, Request
+from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Request
+from medreason_dist.engines.chat import Chat
 from medreason_dist.errors import EngineDead, EngineError, ModelError, PromptTooLong
 from medreason_dist.schemas import Stage
 
 _OURS = frozenset(
-    """kind temperature sampling_params base_url api_key_env max_concurrency request_timeout_s max_retries
-    structured_outputs vllm_args env""".split()
+    """kind temperature sampling_params base_url api_key_env max_concurrency request_timeout_s stall_timeout_s
+    max_retries structured_outputs vllm_args env""".split()
 )
 """Fields of :class:`EngineConfig` that are not vLLM's."""
 
@@ -37,13 +37,19 @@ class VLLMEngine:
         try:
             sampling_params(Request(Stage.trace, (), 1, config.temperature, sampling_params=config.sampling_params))
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-            self._tokenizer: Any = self._engine.get_tokenizer()
+            tokenizer: Any = self._engine.get_tokenizer()
         except Exception as error:
             remedy = "check engine.model and the engine's other keys; vLLM's own words are in Ray's log of the worker"
             raise ModelError(f"vLLM cannot load the model: {error}", config.model, remedy) from error
-        if not getattr(self._tokenizer, "chat_template", None):
+        if not getattr(tokenizer, "chat_template", None):
             self._engine.shutdown()
             raise ModelError("the model's tokenizer has no chat template", config.model, "use an instruct model")
+        try:
+            self._chat = Chat(tokenizer)
+        except EngineError as error:
+            self._engine.shutdown()
+            what = f"the model's chat template takes no system's and user's message: {error}"
+            raise ModelError(what, config.model, "use another instruct model") from error
         self.model = config.model
         self._timeout_s = config.request_timeout_s
         self._max_model_len: int = self._engine.model_config.max_model_len
@@ -54,7 +60,7 @@ class VLLMEngine:
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        token_ids = self._render(request.messages)
+        token_ids = self._chat.render(request.messages)
         if len(token_ids) + request.max_tokens > self._max_model_len:
             wanted = f"{len(token_ids)} prompt tokens and {request.max_tokens} to come"
             raise PromptTooLong(f"{wanted} exceed the model's {self._max_model_len}")
@@ -81,16 +87,11 @@ class VLLMEngine:
 
     def count_tokens(self, text: str) -> int:
         """Returns how many tokens ``text`` takes."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return self._chat.count_tokens(text)
 
     async def close(self) -> None:
         """Ends vLLM's process."""
         self._engine.shutdown()
-
-    def _render(self, messages: Sequence[Message]) -> list[int]:
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        ids = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
-        return list(ids)
 
 
 def engine_args(config: EngineConfig, on_cpu: bool) -> dict[str, Any]:

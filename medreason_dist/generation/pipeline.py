@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 
 from medreason_dist.config import Config
+from medreason_dist.errors import RunStopped
 from medreason_dist.generation import cluster
-from medreason_dist.generation.progress import Board, Progress, ProgressLine
-from medreason_dist.generation.shards import missing_shards, plan_run, write_manifest
+from medreason_dist.generation.isolation import finish_in_isolation
+from medreason_dist.generation.manifest import write_manifest
+from medreason_dist.generation.plan import Plan, missing_shards, plan_run, write_plan
+from medreason_dist.generation.progress import Board, Order, Progress, ProgressLine
+from medreason_dist.generation.stopping import Stopping
 from medreason_dist.generation.worker import Worker, require_engines
 from medreason_dist.graph.embeddings import require_embeddings
 from medreason_dist.graph.store import require_manifest
-from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.storage import MANIFEST, Folder, count_requests, hold_lease
 
 
 def generate(config: Config) -> dict[str, Any]:
     """Does what is left of the run at ``run.uri`` and returns its manifest. Nothing is left of a finished run.
 
-    Raises :class:`~medreason_dist.errors.UserError` for input at fault, most of it before anything is written, and
-    :class:`~medreason_dist.errors.ReconcileError` where counts do not add up.
+    Raises :class:`~medreason_dist.errors.UserError` for input at fault, most of it before anything is written,
+    :class:`~medreason_dist.errors.RunStopped` after a signal, and :class:`~medreason_dist.errors.ReconcileError` where
+    counts do not add up.
     """
     started = time.monotonic()
     run, graph = Folder(config.run.uri, config.storage), Folder(config.graph.uri, config.storage)
@@ -33,21 +39,48 @@ def generate(config: Config) -> dict[str, Any]:
     check = ray.remote(num_cpus=0, num_gpus=config.workers.num_gpus)(require_engines)
     with cluster.unwrapped_errors():
         ray.get(check.remote(config))
-    plan = plan_run(config, run, manifest["fingerprint"])
-    missing = missing_shards(plan, run)
-    if not missing and run.exists(MANIFEST):
+    plan, selection = plan_run(config, run, manifest["fingerprint"])
+    if selection is None and not missing_shards(plan, run) and run.exists(MANIFEST):
         return dict(run.read_json(MANIFEST))
-    if missing:
-        board = ray.remote(num_cpus=0)(Board).remote()
-        done, questions = len(plan.shards) - len(missing), sum(plan.shards[shard] for shard in missing)
-        with ProgressLine(board, len(plan.shards), done, questions) as line:
-            for _ in run_shards(config, missing, Progress(board)):
+    with hold_lease(run, "run") as require_held:
+        if selection is not None:
+            plan = write_plan(config, run, plan, selection)
+        missing = missing_shards(plan, run)
+        requests = work(config, plan, missing) if missing else Counter()
+        require_held()
+        return write_manifest(config, run, plan, time.monotonic() - started, requests + Counter(count_requests()))
+
+
+def work(config: Config, plan: Plan, missing: Sequence[str]) -> Counter[str]:
+    """Writes the traces of the missing shards; those that end their workers last, each by itself.
+
+    Returns the workers' requests to S3.
+    """
+    board = ray.remote(num_cpus=0)(Board).remote()
+    done, questions = len(plan.shards) - len(missing), sum(plan.shards[shard] for shard in missing)
+    set_aside = []
+    with (
+        Stopping(board, config.run.drain_s) as stopping,
+        ProgressLine(board, len(plan.shards), done, questions) as line,
+    ):
+        for row in run_shards(config, missing, Progress(board)):
+            if row["order"] == Order.work:
                 line.shard_done()
-    return write_manifest(config, run, plan, time.monotonic() - started)
+            elif row["order"] == Order.set_aside:
+                set_aside.append(row["shard"])
+            if stopping.requested and not ray.get(board.active.remote()):
+                break
+        for shard in set_aside:
+            if not stopping.requested and finish_in_isolation(config, shard, Progress(board)) is Order.work:
+                line.shard_done()
+        if stopping.requested:
+            left = len(plan.shards) - line.done
+            raise RunStopped(f"stopped with {left} of {len(plan.shards)} shards left; the same command resumes the run")
+        return Counter(ray.get(board.s3_requests.remote()))
 
 
 def run_shards(config: Config, shards: Sequence[str], progress: Progress) -> Iterator[dict[str, Any]]:
-    """Yields one row for each shard as its traces have been written, in any order."""
+    """Yields one row for each shard, in any order: its name and the :class:`Order` that was carried out."""
     workers = config.workers
     pool = ray.data.ActorPoolStrategy(
         size=min(workers.count, len(shards)),

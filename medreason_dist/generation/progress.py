@@ -1,4 +1,4 @@
-"""Progress: what the workers have done so far, and the line that tells it."""
+"""Progress: the board on which workers and driver meet, and the line that tells how far a run is."""
 
 from __future__ import annotations
 
@@ -7,63 +7,122 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TextIO
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, TextIO
 
 import ray
 
 from medreason_dist.schemas import Status
+from medreason_dist.storage import count_requests
+
+MAX_STARTS: Final = 3
+"""Times that a shard is started in the stream: one that ended its worker as often is set aside."""
+
+
+S3: Final = "s3."
+"""What the names of counts of requests to S3 begin with."""
+
+
+class Order(StrEnum):
+    """What a worker is to do with a shard."""
+
+    work = "work"
+    set_aside = "set_aside"
+    stop = "stop"
 
 
 class Board:
-    """Adds up what the workers report; one Ray actor of this class serves a run."""
+    """What is known of a run while it lasts; one Ray actor of this class serves it."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._deaths = 0
+        self._starts: Counter[str] = Counter()
+        self._active: set[str] = set()
+        self._barren = 0
+        self._stopping = False
 
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Adds a worker's counts."""
+    def worker_started(self) -> int:
+        """Returns how many workers, with this one, have started since the last completion of any."""
+        self._barren += 1
+        self._counts["workers"] += 1
+        return self._barren
+
+    def start(self, shard: str) -> str:
+        """Returns the :class:`Order` for a shard that a worker is about to start."""
+        if self._stopping:
+            return Order.stop
+        if self._starts[shard] >= MAX_STARTS:
+            self._active.discard(shard)
+            return Order.set_aside
+        self._starts[shard] += 1
+        self._active.add(shard)
+        return Order.work
+
+    def end(self, shard: str) -> None:
+        """Notes that a worker is done with a shard, finished or not."""
+        self._active.discard(shard)
+
+    def exchange(self, counts: Mapping[str, int]) -> bool:
+        """Adds a worker's counts; returns whether the run is to stop."""
         self._counts.update(counts)
+        if counts.get("completion_tokens"):
+            self._barren = 0
+        return self._stopping
 
-    def shard_done(self) -> None:
-        """Forgets the engines that died before."""
-        self._deaths = 0
+    def stop(self) -> None:
+        """Lets no shard start any more, and the workers stop."""
+        self._stopping = True
 
-    def engine_died(self) -> int:
-        """Returns how many engines, with this one, have died since the last finished shard."""
-        self._deaths += 1
-        return self._deaths
+    def active(self) -> int:
+        """Returns how many shards workers are at work on."""
+        return len(self._active)
 
     def read(self) -> dict[str, int]:
         """Returns the sums so far."""
         return dict(self._counts)
 
+    def s3_requests(self) -> dict[str, int]:
+        """Returns the workers' requests to S3, by operation."""
+        return {name.removeprefix(S3): count for name, count in self._counts.items() if name.startswith(S3)}
 
-@dataclass(frozen=True)
+
+@dataclass
 class Progress:
-    """A worker's end of the board. Reports are sent and forgotten: they may be lost, traces are not."""
+    """A worker's end of the board. Counts are sent once in a while and may be lost; traces are not."""
 
     board: Any
+    _counts: Counter[str] = field(default_factory=Counter)
+    _requests: Counter[str] = field(default_factory=Counter)
+    """To S3, as far as they have been sent to the board."""
 
-    def worker_ready(self) -> None:
-        """Reports that a worker's engine is loaded."""
-        self.board.add.remote({"workers": 1})
+    async def worker_started(self) -> int:
+        """Reports that a worker is at work; returns how many have started since the last completion of any."""
+        return int(await self.board.worker_started.remote())
 
-    def shard_done(self) -> None:
-        """Reports that a shard's traces are written."""
-        self.board.shard_done.remote()
+    async def start(self, shard: str) -> Order:
+        """Returns what to do with a shard."""
+        return Order(await self.board.start.remote(shard))
 
-    async def engine_died(self) -> int:
-        """Reports a dead engine; returns how many have died, on all workers, since the last finished shard."""
-        return int(await self.board.engine_died.remote())
+    async def end(self, shard: str) -> None:
+        """Reports that the worker is done with a shard; sends the counts."""
+        await self.exchange()
+        await self.board.end.remote(shard)
 
     def add(self, trace: Mapping[str, Any]) -> None:
-        """Reports a question that has its verdict."""
-        counts = Counter({str(trace["status"]): 1})
+        """Counts a question that has its verdict."""
+        self._counts[str(trace["status"])] += 1
         for used in trace["usage"]:
-            counts.update(prompt_tokens=used["prompt_tokens"], completion_tokens=used["completion_tokens"])
-        self.board.add.remote(dict(counts))
+            for key in ("prompt_tokens", "completion_tokens", "replayed_tokens"):
+                self._counts[key] += used[key]
+
+    async def exchange(self) -> bool:
+        """Sends the counts; returns whether the run is to stop."""
+        counts, self._counts = self._counts, Counter()
+        requests = Counter(count_requests())
+        counts.update({f"{S3}{name}": count for name, count in (requests - self._requests).items()})
+        self._requests = requests
+        return bool(await self.board.exchange.remote(dict(counts)))
 
 
 class ProgressLine:
@@ -74,7 +133,7 @@ class ProgressLine:
     """
 
     def __init__(self, board: Any, total: int, done: int, questions: int, out: TextIO = sys.stderr) -> None:
-        self._board, self._total, self._done, self._questions, self._out = board, total, done, questions, out
+        self._board, self._total, self.done, self._questions, self._out = board, total, done, questions, out
         self._terminal = out.isatty()
         self._started = time.monotonic()
         self._ended = threading.Event()
@@ -93,7 +152,7 @@ class ProgressLine:
 
     def shard_done(self) -> None:
         """Counts one more finished shard."""
-        self._done += 1
+        self.done += 1
 
     def _tell_until_ended(self) -> None:
         while not self._ended.wait(1 if self._terminal else 20):
@@ -101,7 +160,7 @@ class ProgressLine:
 
     def _tell(self) -> None:
         counts = ray.get(self._board.read.remote())
-        text = format_progress(counts, self._done, self._total, self._questions, time.monotonic() - self._started)
+        text = format_progress(counts, self.done, self._total, self._questions, time.monotonic() - self._started)
         end = "\r" if self._terminal else "\n"
         print(f"{text:<110}" if self._terminal else text, end=end, file=self._out, flush=True)
 
@@ -109,12 +168,13 @@ class ProgressLine:
 def format_progress(counts: Mapping[str, int], done: int, total: int, questions: int, elapsed_s: float) -> str:
     """Returns ``shards 3/8 · questions 190/512 · accepted 81 · rejected 109 · 2,310 tokens/s · ETA 4m10s``.
 
-    Until the first worker reports, it says that engines are being loaded.
+    Until the first worker reports, it says that engines are being loaded. Tokens are those spent.
     """
     if not counts.get("workers"):
         return f"shards {done}/{total} · loading the engines · {int(elapsed_s)} s"
     accepted, rejected = counts.get(Status.accepted, 0), counts.get(Status.rejected, 0)
-    finished = accepted + rejected
+    # A shard that is done again counts its questions again.
+    finished = min(accepted + rejected, questions)
     tokens = counts.get("prompt_tokens", 0) + counts.get("completion_tokens", 0)
     left_s = elapsed_s / finished * (questions - finished) if finished else None
     eta = "unknown" if left_s is None else f"{int(left_s) // 60}m{int(left_s) % 60:02d}s"

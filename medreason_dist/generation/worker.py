@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
+import pyarrow as pa
 
 from medreason_dist.config import Config
 from medreason_dist.engines import open_engine, require_engine
-from medreason_dist.errors import EngineDead
-from medreason_dist.generation.progress import Progress
+from medreason_dist.engines.cache import CachedEngine, CompletionLog
+from medreason_dist.engines.watch import WatchedEngine
+from medreason_dist.errors import EngineDead, StorageError
+from medreason_dist.generation.progress import Order, Progress
 from medreason_dist.generation.shards import write_traces
 from medreason_dist.graph.embeddings import NameEmbeddings
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.reasoning.linking import Nearest
 from medreason_dist.reasoning.mentions import NameIndex
-from medreason_dist.reasoning.program import run_question
-from medreason_dist.reasoning.records import Question
+from medreason_dist.reasoning.program import reject_question, run_question
+from medreason_dist.reasoning.records import Question, Rejected
 from medreason_dist.reasoning.stages import Tools
-from medreason_dist.schemas import QUESTIONS
+from medreason_dist.schemas import QUESTIONS, RejectReason
 from medreason_dist.storage import Folder
 
 logger = logging.getLogger(__name__)
 
-MAX_DEATHS: Final = 3
-"""Engines that may die, on all workers together, between two finished shards. Ray itself starts workers without end."""
+MAX_BARREN: Final = 10
+"""Workers that may start, one after another, without a single completion. Ray itself starts them without end."""
+BEAT_S: Final = 1.0
+"""Seconds between two reports to the board, at most."""
 
 
 def require_engines(config: Config) -> None:
@@ -40,7 +47,7 @@ def require_engines(config: Config) -> None:
 
 
 class Worker:
-    """Callable class for Ray Data: a batch is the name of one shard, the result one row of counts.
+    """Callable class for Ray Data: a batch is the name of one shard, the result one row that says what became of it.
 
     Ray Data runs the coroutines of all batches in flight in one event loop, so that the questions of
     ``workers.shards_in_flight`` shards share the engine.
@@ -51,6 +58,70 @@ class Worker:
         self._run = Folder(config.run.uri, config.storage)
         self._progress = progress
         self._embedding = asyncio.Lock()
+        self._engines: list[WatchedEngine] = []
+        self._logs: dict[str, CompletionLog] = {}
+        self._shards: dict[str, asyncio.Future[Any]] = {}
+        self._beating: asyncio.Task[None] | None = None
+
+    async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Returns the shard's name and the :class:`Order` that was carried out; its traces are written after «work»."""
+        (shard,) = (str(name) for name in batch["shard"])
+        await self._begin()
+        order = await self._progress.start(shard)
+        # Of two workers on one shard the second need not ask for anything any more.
+        if order is Order.work and not await asyncio.to_thread(self._run.exists, f"traces/{shard}"):
+            order = await self.finish(shard, {})
+        await self._progress.end(shard)
+        return {"shard": np.array([shard]), "order": np.array([order.value])}
+
+    async def finish(self, shard: str, killers: Mapping[str, str]) -> Order:
+        """Writes the traces of a shard, with those questions rejected that ``killers`` maps to why: «work», or «stop»."""
+        await self._begin()
+        questions = await asyncio.to_thread(self._run.read_table, f"questions/{shard}", QUESTIONS)
+        rows = await self._answer(shard, questions, killers)
+        if rows is None:
+            return Order.stop
+        await asyncio.to_thread(write_traces, self._run, shard, questions, rows)
+        await self._logs.pop(shard).close()
+        return Order.work
+
+    async def attempt(self, shard: str, question_ids: Collection[str]) -> Order:
+        """Runs some questions of a shard for their completions alone, which the log keeps."""
+        await self._begin()
+        questions = await asyncio.to_thread(self._run.read_table, f"questions/{shard}", QUESTIONS)
+        chosen = questions.filter(pa.array([each in question_ids for each in questions["question_id"].to_pylist()]))
+        rows = await self._answer(shard, chosen, {})
+        await self._logs.pop(shard).flush()
+        return Order.stop if rows is None else Order.work
+
+    async def _answer(self, shard: str, questions: pa.Table, killers: Mapping[str, str]) -> list[dict[str, Any]] | None:
+        """Returns a row for each question, or None where the run was stopped meanwhile."""
+        log = self._logs[shard] = await asyncio.to_thread(CompletionLog.open, self._run, shard)
+        tools = self._cache_engines(log)
+        self._shards[shard] = asyncio.gather(
+            *(self._run_question(Question.from_row(row), tools, killers) for row in questions.to_pylist())
+        )
+        try:
+            return list(await self._shards[shard])
+        except asyncio.CancelledError:
+            await self._flush(log)
+            return None
+        except EngineDead as error:
+            await self._die(str(error))
+        finally:
+            del self._shards[shard]
+
+    async def _run_question(self, question: Question, tools: Tools, killers: Mapping[str, str]) -> dict[str, Any]:
+        started = time.perf_counter()
+        if (why := killers.get(question.question_id)) is not None:
+            trace = reject_question(question, Rejected(RejectReason.engine_error, why), tools)
+        else:
+            trace = await run_question(question, tools)
+        trace["latency_s"] = time.perf_counter() - started
+        self._progress.add(trace)
+        return trace
+
+    # What the questions share
 
     @cached_property
     def _embeddings(self) -> NameEmbeddings:
@@ -63,36 +134,60 @@ class Worker:
         graph = GraphStore.open(config.graph, config.storage)
         nodes = graph.node_table
         names = NameIndex(*(nodes[column].to_pylist() for column in ("node_index", "node_name", "node_type")))
-        engine = open_engine(config.engine)
-        judge = open_engine(config.judge) if config.judge else engine
-        self._progress.worker_ready()
-        return Tools(graph, names, self._nearest, engine, judge, config)
+        self._engines = [WatchedEngine(open_engine(each)) for each in filter(None, (config.engine, config.judge))]
+        return Tools(graph, names, self._nearest, self._engines[0], self._engines[-1], config)
 
-    async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Returns the shard's name and its number of questions, once its traces are written."""
-        (shard,) = (str(name) for name in batch["shard"])
-        questions = self._run.read_table(f"questions/{shard}", QUESTIONS)
-        try:
-            rows = await asyncio.gather(*(self._run_question(row) for row in questions.to_pylist()))
-        except EngineDead as error:
-            if await self._progress.engine_died() > MAX_DEATHS:
-                raise
-            # An actor outlives the exception that a task raises, but this one has no engine any more. Its end makes Ray
-            # start another, which runs the shard again.
-            logger.error("ending the worker: %s", error)
-            os._exit(1)
-        traces = await asyncio.to_thread(write_traces, self._run, shard, questions, rows)
-        self._progress.shard_done()
-        return {"shard": np.array([shard]), "questions": np.array([traces.num_rows])}
-
-    async def _run_question(self, row: dict[str, Any]) -> dict[str, Any]:
-        started = time.perf_counter()
-        trace = await run_question(Question.from_row(row), self._tools)
-        trace["latency_s"] = time.perf_counter() - started
-        self._progress.add(trace)
-        return trace
+    def _cache_engines(self, log: CompletionLog) -> Tools:
+        revisions = self._config.engine.revision, (self._config.judge or self._config.engine).revision
+        engine, judge = self._tools.engine, self._tools.judge
+        cached = [CachedEngine(each, revision, log) for each, revision in zip((engine, judge), revisions, strict=True)]
+        return replace(self._tools, engine=cached[0], judge=cached[1])
 
     async def _nearest(self, texts: Sequence[str], top_k: int) -> Sequence[Nearest]:
         # The encoder is not safe to call from several threads at once.
         async with self._embedding:
             return await asyncio.to_thread(self._embeddings.nearest, texts, top_k)
+
+    # The beat
+
+    async def _begin(self) -> None:
+        if self._beating is None:
+            self._beating = asyncio.create_task(self._beat())
+            started = await self._progress.worker_started()
+            if started > MAX_BARREN:
+                raise EngineDead(f"{started - 1} workers in a row ended without a single completion: see Ray's logs")
+
+    async def _beat(self) -> None:
+        """Once a second at least: reports, flushes what is due, notices a silent engine, stops where the run is to."""
+        deadline = None
+        while True:
+            await asyncio.sleep(min(BEAT_S, self._config.run.flush_s))
+            stopping = await self._progress.exchange()
+            for log in list(self._logs.values()):
+                if log.is_due(0 if stopping else self._config.run.flush_s):
+                    await self._flush(log)
+            configs = filter(None, (self._config.engine, self._config.judge))
+            for engine, config in zip(self._engines, configs, strict=False):
+                if engine.silent_s > config.stall_timeout_s:
+                    await self._die(f"no completion in {engine.silent_s:.0f} s, more than engine.stall_timeout_s")
+            if stopping:
+                deadline = deadline or time.monotonic() + self._config.run.drain_s
+                if time.monotonic() >= deadline:
+                    for shard in self._shards.values():
+                        shard.cancel()
+
+    async def _flush(self, log: CompletionLog) -> None:
+        try:
+            await log.flush()
+        except StorageError as error:
+            # The next beat tries again; what matters, the traces, raises.
+            logger.warning("completions are not written yet: %s", error)
+
+    async def _die(self, why: str) -> NoReturn:
+        """Ends this process. An actor outlives the exception that a task raises, but this one has no engine any more;
+        its end makes Ray start another, which runs the shards again."""
+        logger.error("ending the worker: %s", why)
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(10):
+                await asyncio.gather(*map(self._flush, self._logs.values()))
+        os._exit(1)

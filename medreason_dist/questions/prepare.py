@@ -1,4 +1,4 @@
-"""From the configured sources to question shards: read, decontaminate, deduplicate, limit, write.
+"""From the configured sources to a run's questions: read, decontaminate, deduplicate, limit, shard.
 
 Everything is decided by content: the same rows give the same questions, ids and shards in whatever order sources are
 listed, and byte-identical files for the same input files.
@@ -6,11 +6,12 @@ listed, and byte-identical files for the same input files.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -49,54 +50,49 @@ class Counts:
 
 @dataclass(frozen=True)
 class Selection:
-    """The questions of a run in question_id order, the dropped rows, and the counts of every source."""
+    """The questions of a run (planned ones first, then in question_id order), the dropped rows, every source's counts."""
 
     questions: list[Question]
     dropped: list[Dropped]
     sources: dict[str, Counts]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What :func:`prepare` wrote: counts in all and by source, and the questions in each file of ``questions/``."""
+def read_questions(config: Config, planned: Collection[str] = ()) -> Selection:
+    """Reads all sources and benchmarks and selects the run's questions; ``planned`` are the ids of those it has already.
 
-    total: Counts
-    sources: dict[str, Counts]
-    shards: dict[str, int]
-
-
-def prepare(config: Config, run_folder: Folder) -> Prepared:
-    """Writes ``questions/shard=<n>.parquet`` and ``dropped/part=00000.parquet`` into a run's folder.
-
-    Nothing is written before all input has been read. Shards of an earlier start that now do not exist are deleted.
     Raises :class:`ConfigError` without sources, :class:`SourceError` for a file that cannot be used,
     :class:`ReconcileError` for counts that do not add up.
     """
-    selection = read_questions(config)
-    shards = plan_shards(selection.questions, config.run.shard_questions)
-    folder = run_folder.child("questions")
-    for name, questions in shards.items():
-        folder.write_table(name, pa.Table.from_pylist(questions, schema=QUESTIONS))
-    for name in folder.names(".parquet"):
-        if name not in shards:
-            folder.delete(name)
-    dropped = pa.Table.from_pylist(selection.dropped, schema=DROPPED)
-    run_folder.child("dropped").write_table("part=00000.parquet", dropped)
-    return Prepared(
-        total=add_counts(selection.sources.values()),
-        sources=selection.sources,
-        shards={name: len(questions) for name, questions in shards.items()},
-    )
-
-
-def read_questions(config: Config) -> Selection:
-    """Reads all sources and benchmarks and selects the run's questions; writes nothing. Raises as :func:`prepare`."""
     sources, storage = config.questions.sources, config.storage
     if not sources:
         raise ConfigError("there are no questions", "questions.sources", "set questions.sources.medqa=FILE or another")
     benchmarks = read_benchmarks(config.questions.decontaminate, storage)
     rows = (row for dataset in Dataset if dataset in sources for row in read_source(dataset, sources[dataset], storage))
-    return select_questions(rows, benchmarks, config.run.limit)
+    return select_questions(rows, benchmarks, config.run.limit, planned)
+
+
+def digest_inputs(config: Config) -> dict[str, str]:
+    """Returns the SHA-256 of every file of questions and benchmarks; raises as :func:`read_questions` does."""
+    files = itertools.chain(config.questions.sources.items(), config.questions.decontaminate.items())
+    return {
+        f"{name}: {file}": hashlib.sha256(file.folder.read(file.name)).hexdigest()
+        for name, uri in files
+        for file in list_files(uri, config.storage)
+    }
+
+
+def write_questions(run: Folder, selection: Selection, planned: Mapping[str, int], size: int) -> dict[str, int]:
+    """Writes the questions that are not ``planned`` (shard → questions) as further shards, and all dropped rows.
+
+    Returns all shards with their numbers of questions. Shards that are in neither are deleted.
+    """
+    new = plan_shards(selection.questions[sum(planned.values()) :], size, first=len(planned))
+    folder = run.child("questions")
+    for name, questions in new.items():
+        folder.write_table(name, pa.Table.from_pylist(questions, schema=QUESTIONS))
+    folder.delete_all(name for name in folder.names(".parquet") if name not in {**planned, **new})
+    run.child("dropped").write_table("part=00000.parquet", pa.Table.from_pylist(selection.dropped, schema=DROPPED))
+    return {**planned, **{name: len(questions) for name, questions in new.items()}}
 
 
 def read_benchmarks(files: Mapping[str, str], storage: StorageConfig) -> dict[str, str]:
@@ -126,9 +122,12 @@ def comparison_text(question: str) -> str:
     return normalize_text(split_choices(question)[0]).casefold()
 
 
-def select_questions(rows: Iterable[SourceRow], benchmarks: Mapping[str, str], limit: int | None) -> Selection:
+def select_questions(
+    rows: Iterable[SourceRow], benchmarks: Mapping[str, str], limit: int | None, planned: Collection[str] = ()
+) -> Selection:
     """Drops invalid rows, contaminated questions and then duplicates; takes the first ``limit`` in question_id order.
 
+    Those whose ids are ``planned`` come before all others, so that more rows or a larger limit add to them.
     ``rows`` come by :class:`Dataset` order, then by number: of equal questions the first stays. ``benchmarks`` maps
     :func:`comparison_text` to the benchmark's row. Raises :class:`ReconcileError` where counts do not add up.
     """
@@ -142,7 +141,9 @@ def select_questions(rows: Iterable[SourceRow], benchmarks: Mapping[str, str], l
             dropped.append(_drop(row, *fault))
         elif not isinstance(row.parsed, Invalid):
             kept[row.parsed["question_id"]] = row.parsed
-    ordered = sorted(kept.values(), key=itemgetter("question_id"))
+    ordered = sorted(
+        kept.values(), key=lambda question: (question["question_id"] not in planned, question["question_id"])
+    )
     end = len(ordered) if limit is None else limit
     sources = _count_sources(rows_read, ordered[:end], dropped, ordered[end:])
     for dataset, counts in sources.items():
@@ -178,10 +179,10 @@ def _drop(row: SourceRow, reason: DropReason, detail: str) -> Dropped:
     )
 
 
-def plan_shards(questions: Sequence[Question], size: int) -> dict[str, Sequence[Question]]:
-    """Returns the files ``shard=<n>.parquet`` with ``size`` questions each, the last with what is left."""
+def plan_shards(questions: Sequence[Question], size: int, first: int = 0) -> dict[str, Sequence[Question]]:
+    """Returns the files ``shard=<n>.parquet``, n from ``first``, with ``size`` questions each, the last with the rest."""
     return {
-        f"shard={start // size:05d}.parquet": questions[start : start + size]
+        f"shard={first + start // size:05d}.parquet": questions[start : start + size]
         for start in range(0, len(questions), size)
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from medreason_dist.engines.base import Constraint, Engine, FinishReason, Message, Request
+from medreason_dist.engines.base import Constraint, Engine, FinishReason, Message, Request, replace_surrogates
 from medreason_dist.errors import EngineDead, EngineError, PromptTooLong
 from medreason_dist.ids import derive_seed
 from medreason_dist.reasoning.records import Rejected
@@ -44,14 +44,22 @@ class Ask:
         except EngineDead:
             raise
         except PromptTooLong as error:
-            raise Rejected(RejectReason.too_long, f"{stage}: {error}") from None
+            raise Rejected(RejectReason.too_long, _describe(stage, error)) from None
         except EngineError as error:
-            raise Rejected(RejectReason.engine_error, f"{stage}: {error}") from None
+            raise Rejected(RejectReason.engine_error, _describe(stage, error)) from None
         zero = {"stage": stage, "requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "replayed_tokens": 0}
         used = self.usage.setdefault(stage, zero)
         used["requests"] += 1
-        used["prompt_tokens"] += completion.prompt_tokens
-        used["completion_tokens"] += completion.completion_tokens
+        if completion.replayed:
+            used["replayed_tokens"] += completion.prompt_tokens + completion.completion_tokens
+        else:
+            used["prompt_tokens"] += completion.prompt_tokens
+            used["completion_tokens"] += completion.completion_tokens
         if completion.finish_reason is FinishReason.length:
             raise Rejected(RejectReason.truncated, f"{stage}: the completion ended by its limit of {max_tokens} tokens")
         return completion.text
+
+
+def _describe(stage: Stage, error: EngineError) -> str:
+    # An endpoint's own words: of any length, and not always Unicode.
+    return replace_surrogates(f"{stage}: {error!s:.1000}")

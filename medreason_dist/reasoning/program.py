@@ -43,6 +43,7 @@ async def run_question(question: Question, tools: Tools) -> dict[str, Any]:
     """
     ask = Ask(question.question_id, tools.config.run.seed)
     trace = Trace()
+    question = prompts.quote_headings(question)
     try:
         trace.mentions = await stages.find_mentions(question, tools, ask)
         _require_mentions(trace)
@@ -54,6 +55,11 @@ async def run_question(question: Question, tools: Tools) -> dict[str, Any]:
     except Rejected as rejected:
         trace.rejected = rejected
     return _as_row(trace, ask, tools)
+
+
+def reject_question(question: Question, rejected: Rejected, tools: Tools) -> dict[str, Any]:
+    """Returns the columns of a question that is rejected without being asked."""
+    return _as_row(Trace(rejected=rejected), Ask(question.question_id, tools.config.run.seed), tools)
 
 
 async def _reason(question: Question, trace: Trace, tools: Tools, ask: Ask) -> None:

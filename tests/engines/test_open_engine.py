@@ -27,6 +27,7 @@ OURS: dict[str, Any] = {
     "api_key_env": "KEY",
     "max_concurrency": 3,
     "request_timeout_s": 1.0,
+    "stall_timeout_s": 1.0,
     "max_retries": 0,
     "structured_outputs": StructuredOutputs.none,
     "env": {"VLLM_LOGGING_LEVEL": "DEBUG"},

@@ -116,6 +116,10 @@ async def test_tokens_are_a_quarter_of_the_bytes() -> None:
     assert await engine.complete(ask("x" * 20)) == expected
 
 
+async def test_a_lone_surrogate_is_replaced() -> None:
+    assert (await ScriptedEngine(lambda request: "a\ud800").complete(ask("x"))).text == "a\ufffd"
+
+
 @pytest.mark.parametrize(("max_tokens", "reason"), [(4, FinishReason.stop), (3, FinishReason.length)])
 async def test_more_tokens_than_allowed_end_by_length(max_tokens: int, reason: FinishReason) -> None:
     engine = ScriptedEngine(lambda request: "x" * 16)

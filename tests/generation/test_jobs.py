@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from medreason_dist.config import Config
+from medreason_dist.generation.inspection import inspect_run
 from medreason_dist.storage import MANIFEST, Folder
 from tests.conftest import ROOT, S3Server, free_ports
 
@@ -96,10 +97,13 @@ def test_everything_on_s3(config: Config, s3: S3Server) -> None:
     run = Folder(f"{bucket}/runs/one", s3.storage)
     manifest = run.read_json(MANIFEST)
     assert (manifest["questions"], manifest["shards"]) == (32, 2)
-    assert run.names(".parquet") == [
+    assert sorted(run.names(".parquet")) == [
+        *(f"completions/shard=0000{n}.parquet" for n in (0, 1)),
         "dropped/part=00000.parquet",
         *(f"{folder}/shard=0000{n}.parquet" for folder in ("questions", "traces") for n in (0, 1)),
     ]
+    assert manifest["s3_requests"]["PutObject"] >= 7
+    assert not inspect_run(run).faults
     denied = run_job("generate", *arguments(config, **places), AWS_SECRET_ACCESS_KEY="wrong")
     assert (denied.returncode, denied.stdout) == (2, "")
     assert "error: S3 denies access" in denied.stderr and "Traceback" not in denied.stderr

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import pytest
 
-from medreason_dist.generation.progress import Board, Progress, ProgressLine, format_progress
+from medreason_dist.generation.progress import MAX_STARTS, Board, Order, Progress, ProgressLine, format_progress
 
 TRACE = {
     "status": "accepted",
-    "usage": [{"prompt_tokens": 100, "completion_tokens": 20}, {"prompt_tokens": 40, "completion_tokens": 2}],
+    "usage": [
+        {"prompt_tokens": 100, "completion_tokens": 20, "replayed_tokens": 0},
+        {"prompt_tokens": 40, "completion_tokens": 2, "replayed_tokens": 7},
+    ],
 }
 
 
@@ -37,24 +41,42 @@ def test_before_the_first_report_and_at_the_start() -> None:
 def test_one_line_on_a_terminal_log_lines_elsewhere(ray: None, out: io.StringIO, end: str) -> None:
     import ray as ray_module
 
+    async def report(progress: Progress) -> None:
+        await progress.worker_started()
+        assert await progress.start("shard") is Order.work
+        progress.add(TRACE)
+        await progress.end("shard")
+
     board = ray_module.remote(Board).remote()
     with ProgressLine(board, total=1, done=0, questions=1, out=out) as line:
-        progress = Progress(board)
-        progress.worker_ready()
-        progress.add(TRACE)
-        progress.shard_done()
-        ray_module.get(board.read.remote())
+        asyncio.run(report(Progress(board)))
         line.shard_done()
     last = out.getvalue().split("\r")[-2 if out.isatty() else -1]
     assert last.startswith("shards 1/1 · questions 1/1 · accepted 1 · rejected 0 · ")
     assert out.getvalue().endswith(end)
+    assert ray_module.get(board.read.remote())["replayed_tokens"] == 7
 
 
-@pytest.mark.ray
-def test_deaths_are_counted_until_a_shard_is_finished(ray: None) -> None:
-    import ray as ray_module
+def test_a_shard_that_was_started_three_times_is_set_aside() -> None:
+    board = Board()
+    assert [board.start("a") for _ in range(4)] == [Order.work] * MAX_STARTS + [Order.set_aside]
+    assert board.start("b") is Order.work
+    assert board.active() == 1
+    board.end("b")
+    assert board.active() == 0
 
-    board = ray_module.remote(Board).remote()
-    assert [ray_module.get(board.engine_died.remote()) for _ in range(3)] == [1, 2, 3]
-    ray_module.get(board.shard_done.remote())
-    assert ray_module.get(board.engine_died.remote()) == 1
+
+def test_workers_that_complete_nothing_are_counted() -> None:
+    board = Board()
+    assert [board.worker_started() for _ in range(3)] == [1, 2, 3]
+    board.exchange({"replayed_tokens": 5})
+    assert board.worker_started() == 4
+    board.exchange({"completion_tokens": 5})
+    assert board.worker_started() == 1
+
+
+def test_nothing_starts_once_the_run_is_to_stop() -> None:
+    board = Board()
+    assert not board.exchange({})
+    board.stop()
+    assert board.exchange({}) and board.start("a") is Order.stop

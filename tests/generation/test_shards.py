@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from medreason_dist.config import Config, load_config
 from medreason_dist.errors import ReconcileError, RunError, StorageError
-from medreason_dist.generation.shards import PLAN, missing_shards, plan_run, write_manifest, write_traces
+from medreason_dist.generation.manifest import write_manifest
+from medreason_dist.generation.plan import PLAN, Plan, missing_shards, plan_run, write_plan
+from medreason_dist.generation.shards import write_traces
 from medreason_dist.schemas import QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder
 from tests.conftest import ROOT
@@ -34,9 +37,15 @@ def run(config: Config) -> Folder:
     return Folder(config.run.uri)
 
 
+def make_plan(config: Config, run: Folder, graph: str = "graph") -> Plan:
+    """The run's plan, written where it is new."""
+    plan, selection = plan_run(config, run, graph)
+    return plan if selection is None else write_plan(config, run, plan, selection)
+
+
 def finish(config: Config, run: Folder) -> Mapping[str, int]:
     """Plans the run and writes its traces, every second one accepted."""
-    plan = plan_run(config, run, "graph")
+    plan = make_plan(config, run)
     for shard, count in plan.shards.items():
         questions = run.read_table(f"questions/{shard}", QUESTIONS)
         write_traces(run, shard, questions, [ACCEPTED if n % 2 == 0 else REJECTED for n in range(count)])
@@ -44,22 +53,22 @@ def finish(config: Config, run: Folder) -> Mapping[str, int]:
 
 
 def test_a_plan_is_made_once_and_read_again(config: Config, run: Folder) -> None:
-    plan = plan_run(config, run, "graph")
+    plan = make_plan(config, run)
     assert plan.shards == {"shard=00000.parquet": 4, "shard=00001.parquet": 2}
     assert plan.counts["by_source"]["huatuo"]["questions"] == plan.counts["questions"] == 6
     before = run.read(PLAN)
-    assert plan_run(config, run, "graph") == plan
+    assert make_plan(config, run) == plan
     assert run.read(PLAN) == before
 
 
 def test_another_graph_is_another_run(config: Config, run: Folder) -> None:
     finish(config, run)
     with pytest.raises(RunError, match=r"graph fingerprint: 'graph' there, 'other' here"):
-        plan_run(config, run, "other")
+        make_plan(config, run, "other")
 
 
 def test_what_has_no_traces_is_missing(config: Config, run: Folder) -> None:
-    plan = plan_run(config, run, "graph")
+    plan = make_plan(config, run)
     assert missing_shards(plan, run) == list(plan.shards)
     finish(config, run)
     assert missing_shards(plan, run) == []
@@ -78,7 +87,7 @@ def test_a_trace_row_keeps_its_question(config: Config, run: Folder) -> None:
 
 def test_the_manifest_adds_up(config: Config, run: Folder) -> None:
     finish(config, run)
-    manifest = write_manifest(config, run, plan_run(config, run, "graph"), wall_s=1.5)
+    manifest = write_manifest(config, run, make_plan(config, run), 1.5, {"PutObject": 2})
     assert {key: manifest[key] for key in ("questions", "accepted", "rejected", "shards", "wall_s")} == {
         "questions": 6,
         "accepted": 3,
@@ -93,13 +102,16 @@ def test_the_manifest_adds_up(config: Config, run: Folder) -> None:
         "prompt_tokens": 270,
         "replayed_tokens": 45,
     }
-    assert manifest["usage"]["tokens_per_accepted"] == (270 + 90) / 3
+    assert manifest["usage"]["tokens_per_accepted"] == (270 + 90 + 45) / 3
+    assert manifest["s3_requests"] == {"PutObject": 2}
+    digest = hashlib.sha256(run.read("traces/shard=00000.parquet")).hexdigest()
+    assert manifest["files"]["traces/shard=00000.parquet"] == digest
     assert manifest["config"]["run"]["shard_questions"] == 4
     assert set(manifest["fingerprints"]) == {"config", "graph", "questions_schema", "traces_schema"}
 
 
 def test_a_verdict_too_few_is_refused(config: Config, run: Folder) -> None:
-    plan_run(config, run, "graph")
+    make_plan(config, run)
     questions = run.read_table("questions/shard=00000.parquet", QUESTIONS)
     with pytest.raises(ReconcileError, match="4 questions but 3 traces"):
         write_traces(run, "shard=00000.parquet", questions, [ACCEPTED] * 3)
@@ -123,7 +135,7 @@ def test_traces_that_are_not_the_questions_fail_the_run(config: Config, run: Fol
     name = "traces/shard=00000.parquet"
     run.write_table(name, spoil(run.read_table(name)))
     with pytest.raises(ReconcileError, match=r"shard=00000\.parquet"):
-        write_manifest(config, run, plan_run(config, run, "graph"), 0)
+        write_manifest(config, run, make_plan(config, run), 0, {})
     assert not run.exists(MANIFEST)
 
 
@@ -131,4 +143,4 @@ def test_a_shard_without_traces_fails_the_run(config: Config, run: Folder) -> No
     finish(config, run)
     run.delete("traces/shard=00001.parquet")
     with pytest.raises(StorageError, match=r"shard=00001\.parquet"):
-        write_manifest(config, run, plan_run(config, run, "graph"), 0)
+        write_manifest(config, run, make_plan(config, run), 0, {})

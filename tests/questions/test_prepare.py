@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -25,10 +25,10 @@ from medreason_dist.questions.prepare import (
     add_counts,
     comparison_text,
     plan_shards,
-    prepare,
     read_questions,
     require_reconciled,
     select_questions,
+    write_questions,
 )
 from medreason_dist.questions.readers import SourceRow, parse_row
 from medreason_dist.schemas import DROPPED, QUESTIONS, Dataset
@@ -157,6 +157,21 @@ def test_counts_that_do_not_add_up() -> None:
     for change in ({"rows_read": 6}, {"questions": 1}, {"dropped": 3, "questions": 1}):
         with pytest.raises(ReconcileError, match="medqa"):
             require_reconciled("medqa", dataclasses.replace(good, **change))  # type: ignore[arg-type]
+
+
+class Prepared(NamedTuple):
+    """What was written: counts in all and by source, and the questions in each file of ``questions/``."""
+
+    total: Counts
+    sources: dict[str, Counts]
+    shards: dict[str, int]
+
+
+def prepare(config: Config, run: Folder) -> Prepared:
+    """Reads and writes a fresh run's questions."""
+    selection = read_questions(config)
+    shards = write_questions(run, selection, {}, config.run.shard_questions)
+    return Prepared(add_counts(selection.sources.values()), selection.sources, shards)
 
 
 # Real input ----------------------------------------------------------------------------------------------------------
