@@ -77,7 +77,7 @@ def record_requests() -> None:
         started = time.time()
         completion = await complete(self, request)
         # A tuple, because this module is __main__ here and not there.
-        record = request, self._render(request.messages), completion, started, time.time()
+        record = request, self._chat.render(request.messages), completion, started, time.time()
         with path.open("ab") as file:
             pickle.dump(record, file)
         return completion

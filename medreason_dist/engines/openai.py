@@ -6,12 +6,23 @@ import asyncio
 import math
 import os
 import re
+from http import HTTPStatus
 from typing import Any
 
 import openai
 
 from medreason_dist.config import EngineConfig, StructuredOutputs
-from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Regex, Request
+from medreason_dist.engines.base import (
+    Choice,
+    Completion,
+    Constraint,
+    FinishReason,
+    JsonSchema,
+    Regex,
+    Request,
+    replace_surrogates,
+)
+from medreason_dist.engines.special_tokens import CONTROL_STRINGS, break_tokens
 from medreason_dist.errors import EngineError, ModelError, PromptTooLong
 
 _BYTES_A_TOKEN = 3
@@ -43,7 +54,8 @@ class OpenAIEngine:
 
     async def complete(self, request: Request) -> Completion:
         """See :meth:`medreason_dist.engines.base.Engine.complete`."""
-        estimate = sum(self.count_tokens(message.content) for message in request.messages)
+        messages = [{"role": m.role, "content": break_tokens(m.content, CONTROL_STRINGS)} for m in request.messages]
+        estimate = sum(self.count_tokens(message["content"]) for message in messages)
         if self._max_model_len and request.max_tokens >= self._max_model_len:
             raise PromptTooLong(f"{request.max_tokens} tokens to come exceed the {self._max_model_len} of the model")
         understood = self._config.structured_outputs
@@ -51,7 +63,7 @@ class OpenAIEngine:
             async with self._places:
                 reply = await self._client.chat.completions.create(
                     model=self.model,
-                    messages=[{"role": m.role, "content": m.content} for m in request.messages],  # type: ignore[misc]
+                    messages=messages,  # type: ignore[arg-type]
                     max_tokens=request.max_tokens,
                     temperature=request.temperature,
                     seed=request.seed,
@@ -65,16 +77,18 @@ class OpenAIEngine:
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise _model_error(error, self._config) from None
         except (openai.OpenAIError, ValueError) as error:
+            if getattr(error, "status_code", None) == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                raise PromptTooLong(f"about {estimate} prompt tokens: {error}") from None
             raise EngineError(f"{type(error).__name__}: {error}") from None
         try:
             choice, usage = reply.choices[0], reply.usage
             return Completion(
-                text=choice.message.content or "",
+                text=replace_surrogates(choice.message.content or ""),
                 finish_reason=FinishReason.length if choice.finish_reason == "length" else FinishReason.stop,
-                prompt_tokens=int(usage.prompt_tokens),  # type: ignore[union-attr]
-                completion_tokens=int(usage.completion_tokens),  # type: ignore[union-attr]
+                prompt_tokens=_token_count(usage.prompt_tokens),  # type: ignore[union-attr]
+                completion_tokens=_token_count(usage.completion_tokens),  # type: ignore[union-attr]
             )
-        except (AttributeError, IndexError, TypeError):
+        except (AttributeError, IndexError, TypeError, ValueError, OverflowError):
             # The client checks no reply against the protocol: a page of HTML comes back as text.
             raise EngineError(f"the endpoint's reply has no choices or no usage: {reply!r:.200}") from None
 
@@ -85,6 +99,13 @@ class OpenAIEngine:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+
+
+def _token_count(count: Any) -> int:
+    """Returns a count of tokens; raises :class:`ValueError` and others for what is none."""
+    if 0 <= int(count) < 2**31:
+        return int(count)
+    raise ValueError(count)
 
 
 def _form_arguments(constraint: Constraint | None, understood: StructuredOutputs) -> dict[str, Any]:

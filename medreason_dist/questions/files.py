@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from medreason_dist.storage import Folder
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_DEPTH = 100
+"""Levels of a JSON value. Python's own limit depends on how deep in the program a value is read, and written again."""
 
 
 @dataclass(frozen=True)
@@ -123,16 +126,29 @@ def _decode(content: bytes, file: File, first_line: int) -> str:
 def _load(text: str) -> Any:
     """Returns a JSON value; raises :class:`ValueError`, also for a key that an object has twice."""
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        value = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        items = (item for each in level for item in (each.values() if isinstance(each, dict) else each))
+        level = [item for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"key {key!r:.100} stands twice in one object")
     return found
 
 
@@ -184,13 +200,24 @@ def _parquet_rows(content: bytes, file: File) -> Iterator[Any]:
     if not content:
         return
     try:
-        for batch in pq.ParquetFile(io.BytesIO(content)).iter_batches(batch_size=1024):
+        parquet = pq.ParquetFile(io.BytesIO(content))
+        has_maps = "map<" in str(parquet.schema_arrow)
+        for batch in parquet.iter_batches(batch_size=1024):
             for row in batch.to_pylist(maps_as_pydicts="strict"):
-                yield {name: _without_nulls(value) for name, value in row.items()}
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                found = _with_text_keys(row) if has_maps else row
+                yield {name: _without_nulls(value) for name, value in found.items()}
+    # Beside Arrow's own: two fields of one name, a map with a key twice, a time that Python has none for.
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         raise SourceError(f"the file is not readable Parquet: {error}", str(file), "fetch or copy it again") from None
 
 
 def _without_nulls(value: Any) -> Any:
     """Drops a struct's null fields: Parquet gives every row all the option labels that any row of the file has."""
     return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Returns a value as JSON may hold it: a map's keys as text."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value

@@ -1,10 +1,10 @@
 """The question sources: one parser a dataset, from a row in its released field names to one schema.
 
-What counts as a fit row, for every source: text is non-empty Unicode; numbers are numbers (``"2"`` is refused);
-options are at least two, labelled by single capital letters; right labels are among them; an answer that is given
-beside its label agrees with it. Wrong options may repeat each other (MedMCQA has such rows), but none may repeat a
-right one: nobody could tell them apart. Explanations (MedMCQA's ``exp``, Huatuo's ``Complex_CoT``, HLE's
-``rationale``) are never read.
+What counts as a fit row, for every source: text is non-empty Unicode, its combining marks no more than 30 in a row;
+numbers are numbers (``"2"`` is refused); options are at least two, labelled by single capital letters; right labels are
+among them; an answer that is given beside its label agrees with it. Wrong options may repeat each other (MedMCQA has such
+rows), but none may repeat a right one: nobody could tell them apart. Explanations (MedMCQA's ``exp``, Huatuo's
+``Complex_CoT``, HLE's ``rationale``) are never read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple, TypedDict
 
 from medreason_dist.config import StorageConfig
@@ -25,6 +25,8 @@ from medreason_dist.questions.files import File, Malformed, list_files, read_row
 from medreason_dist.schemas import Dataset
 
 SHOWN_CHARACTERS = 120
+MAX_MARKS = 30
+"""Combining marks in a row: Unicode's own bound for text that is safe to process (UAX #15, stream-safe text format)."""
 LOOKS_LIKE_ROWS = 50
 
 
@@ -257,7 +259,7 @@ def _hle_released(row: Row, question: str, answer: str) -> Fields:
     if kind != "multipleChoice":
         raise _InvalidError("answer_type", _shown(kind), "multipleChoice, exactMatch")
     question, choices = split_choices(question)
-    parts = re.split(r"^\s*([A-Z])[.)]\s", choices, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^[^\S\n]*([A-Z])[.)]\s", choices, flags=re.MULTILINE)[1:]
     options = dict(zip(parts[::2], (text.strip() for text in parts[1::2]), strict=True))
     if len(options) < 2 or len(options) < len(parts) // 2 or not all(options.values()):
         raise _InvalidError("question", _shown(row["question"]), "text that ends in Answer Choices: A. … B. …")
@@ -326,7 +328,15 @@ def _as_text(value: Any, name: str) -> str:
     # A text of nothing but spaces, control and format characters shows nothing.
     if all(unicodedata.category(character)[0] in "ZC" for character in value):
         raise _InvalidError(name, _shown(value), "text that is not empty")
+    if not value.isascii() and (marks := _longest_marks(value)) > MAX_MARKS:
+        # They are put in order whenever text is normalised, in quadratic time: 2.5 s for 40,000.
+        raise _InvalidError(name, f"{marks} combining marks in a row", f"{MAX_MARKS} at most")
     return value.strip()
+
+
+def _longest_marks(text: str) -> int:
+    runs = (sum(1 for _ in run) for marks, run in groupby(map(unicodedata.combining, text), bool) if marks)
+    return max(runs, default=0)
 
 
 def _optional_text(row: Row, name: str) -> str | None:

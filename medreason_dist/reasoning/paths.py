@@ -112,7 +112,12 @@ def describe_path(graph: Graph, nodes: Sequence[int]) -> str:
 
 def describe_node(graph: Graph, node: int) -> str:
     """Returns a node as text: ``metformin (drug)``."""
-    return f"{graph.name(node)} ({graph.type(node)})"
+    return f"{describe_name(graph, node)} ({graph.type(node)})"
+
+
+def describe_name(graph: Graph, node: int) -> str:
+    """Returns a node's name as one line of text."""
+    return " ".join(graph.name(node).splitlines())
 
 
 def hop_relations(graph: Graph, nodes: Sequence[int]) -> list[str]:

@@ -6,11 +6,20 @@ A template's ``version`` changes with its meaning; its ``sha256`` is of the text
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medreason_dist.engines.base import Message
+from medreason_dist.reasoning.records import Question
 from medreason_dist.schemas import NodeType, Stage
+
+_HEADING = re.compile(
+    r"(?<=[\n\r\v\f\x85\u2028\u2029])(?=[ \t]*(?:#+[ \t]*(?:paths|reasoning|conclusion)\b|"
+    r"(?:context|question|options|answer|reference answer|reasoning|facts|(?:name|group) \d+):))",
+    re.IGNORECASE,
+)
+"""The start of a line that is one of the headings below, but for the first line, which stands behind one."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,18 @@ def prompt_rows(stages: Iterable[Stage]) -> list[dict[str, str]]:
     return [{"stage": t.stage, "version": t.version, "sha256": t.sha256} for t in ran]
 
 
+def quote_headings(question: Question) -> Question:
+    """Returns a question in whose texts no line passes for a heading of a prompt or of a trace: ``> ### Conclusion``."""
+    return replace(
+        question,
+        question=_quote(question.question),
+        context=_quote(question.context) if question.context else question.context,
+        options={label: _quote(text) for label, text in question.options.items()},
+        answer=_quote(question.answer),
+        answer_context=_quote(question.answer_context) if question.answer_context else question.answer_context,
+    )
+
+
 def answer_form(options: bool, several: bool) -> str:
     """Returns what the form of an answer is, in words."""
     if several:
@@ -127,3 +148,7 @@ def path_groups(groups: Sequence[tuple[str, Sequence[str]]]) -> str:
         f"Group {number}: {title}\n" + "\n".join(f"{index}. {path}" for index, path in enumerate(paths, 1))
         for number, (title, paths) in enumerate(groups, 1)
     )
+
+
+def _quote(text: str) -> str:
+    return _HEADING.sub("> ", text)

@@ -6,6 +6,7 @@ and a completion may end by its token limit in the midst of one.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,11 @@ from medreason_dist.schemas import NodeType, RejectReason, Side, Stage
 HEADINGS = ("### Paths", "### Reasoning", "### Conclusion")
 CORRECT, INCORRECT = "correct", "incorrect"
 
+_NODE_TYPES = frozenset(NodeType)
 _MENTIONS_A_SIDE = 6
 _NAME_CHARACTERS = 80
 _SENTENCE = r"[^#.!?\n]{0,400}"
+_HEADING = re.compile(r"^[^\S\n]*#+\s|###", re.MULTILINE)
 
 
 def mentions_form() -> JsonSchema:
@@ -32,14 +35,15 @@ def mentions_form() -> JsonSchema:
 
 
 def parse_mentions(text: str, texts: Mapping[Side, str]) -> list[Mention]:
-    """Returns the mentions that the engine extracted, but for those that do not stand, as whole words, in the text of
-    their side: names that it made up, and names that the form's bound cut off."""
+    """Returns the mentions that the engine extracted, as many as the form admits, but for those that do not stand, as
+    whole words, in the text of their side: names that it made up, and names that the form's bound cut off."""
     value = _parse_json(Stage.extract, text)
     mentions = []
     for side in Side:
-        for item in _typed(Stage.extract, value.get(side.value), list):
-            name, node_type = item.get("name"), item.get("type")
-            if not isinstance(name, str) or node_type not in set(NodeType):
+        for item in _typed(Stage.extract, value.get(side.value), list)[:_MENTIONS_A_SIDE]:
+            entity = _typed(Stage.extract, item, dict)
+            name, node_type = entity.get("name"), entity.get("type")
+            if not isinstance(name, str) or not isinstance(node_type, str) or node_type not in _NODE_TYPES:
                 raise Rejected(RejectReason.engine_error, f"extract: an entity does not fit the schema: {item!r:.200}")
             if _stands_in(name.strip(), texts[side]):
                 mentions.append(Mention(name.strip(), side, node_type, "engine"))
@@ -77,10 +81,14 @@ def parse_kept(text: str, path_counts: Sequence[int], top_k: int) -> list[list[i
     value = _parse_json(Stage.prune, text)
     kept = []
     for number, count in enumerate(path_counts, 1):
-        chosen = list(dict.fromkeys(_typed(Stage.prune, value.get(str(number)), list)))[:top_k]
-        for choice in chosen:
+        chosen: list[int] = []
+        for choice in _typed(Stage.prune, value.get(str(number)), list):
+            if len(chosen) == top_k:
+                break
             if type(choice) is not int or not 1 <= choice <= count:
                 raise Rejected(RejectReason.engine_error, f"prune: {choice!r:.100} is not a number from 1 to {count}")
+            if choice not in chosen:
+                chosen.append(choice)
         kept.append(chosen)
     return kept
 
@@ -95,16 +103,22 @@ def trace_form(section_sentences: int) -> Regex:
 
 
 def parse_trace(text: str) -> TraceSections:
-    """Returns the sections of a trace; ``malformed_trace`` where one is missing, empty or out of order."""
-    pattern = r"\s*" + "".join(rf"^{heading}\s*:?\s*$(.*?)" for heading in HEADINGS) + r"\Z"
-    match = re.match(pattern, text, re.MULTILINE | re.DOTALL)
-    if match is None:
-        missing = [h for h in HEADINGS if not re.search(rf"^{h}", text, re.MULTILINE)]
-        what = f"no heading {', '.join(missing)}" if missing else "the headings are out of order or doubled"
+    """Returns the sections of a trace; ``malformed_trace`` where one is missing, empty or out of order, or where anything
+    else looks like a heading."""
+    lines = text.strip().split("\n")
+    headings = {
+        number: line.strip().removesuffix(":").rstrip() for number, line in enumerate(lines) if line.startswith("###")
+    }
+    found = list(headings.values())
+    if missing := [heading for heading in HEADINGS if heading not in found]:
+        raise Rejected(RejectReason.malformed_trace, f"no heading {', '.join(missing)} in {text!r:.200}")
+    if found != list(HEADINGS) or 0 not in headings:
+        what = "the headings are out of order, doubled, not alone or not at the start"
         raise Rejected(RejectReason.malformed_trace, f"{what} in {text!r:.200}")
-    sections = [section.strip() for section in match.groups()]
+    starts = [*headings, len(lines)]
+    sections = ["\n".join(lines[start + 1 : end]).strip() for start, end in itertools.pairwise(starts)]
     for heading, section in zip(HEADINGS, sections, strict=True):
-        if not section or re.search(r"^###", section, re.MULTILINE):
+        if not section or _HEADING.search(section):
             raise Rejected(RejectReason.malformed_trace, f"{heading} is empty or holds another heading")
     return TraceSections(*sections)
 
@@ -127,6 +141,14 @@ def parse_labels(text: str, labels: Sequence[str], several: bool) -> tuple[str, 
     if unknown or not given:
         raise Rejected(RejectReason.engine_error, f"answer: {text!r:.100} is none of {', '.join(labels)}")
     return tuple(label for label in labels if label in given)
+
+
+def parse_line(text: str) -> str:
+    """Returns an open answer, its lines as one."""
+    line = " ".join(part.strip() for part in text.splitlines() if part.strip())
+    if not any(character.isprintable() and not character.isspace() for character in line):
+        raise Rejected(RejectReason.engine_error, f"answer: the completion {text!r:.100} is empty")
+    return line
 
 
 def verdict_form() -> Choice:
@@ -152,13 +174,15 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stands_in(name: str, text: str) -> bool:
-    return bool(name) and bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE))
+    if not 0 < len(name) <= _NAME_CHARACTERS:
+        return False
+    return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE))
 
 
 def _parse_json(stage: Stage, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Rejected(RejectReason.engine_error, f"{stage}: the completion is not JSON: {text!r:.200}") from None
     parsed: dict[str, Any] = _typed(stage, value, dict)
     return parsed

@@ -107,7 +107,8 @@ async def prune_paths(question: Question, groups: Sequence[PathGroup], tools: To
         counts = [len(group.candidates) for group in large]
         described = [
             (
-                f"from {tools.graph.name(group.source)} to {tools.graph.name(group.target)}",
+                f"from {paths.describe_name(tools.graph, group.source)} to "
+                f"{paths.describe_name(tools.graph, group.target)}",
                 [paths.describe_path(tools.graph, path.nodes) for path in group.candidates],
             )
             for group in large
@@ -180,7 +181,7 @@ async def answer_from_reasoning(question: Question, trace: TraceSections, tools:
         config.answer_tokens,
         attempt=attempt,
     )
-    return ",".join(responses.parse_labels(reply, labels, several)) if labels else reply.strip()
+    return ",".join(responses.parse_labels(reply, labels, several)) if labels else responses.parse_line(reply)
 
 
 async def verify(question: Question, answer: str, tools: Tools, ask: Ask, attempt: int) -> Verdict:

@@ -11,11 +11,15 @@ from medreason_dist.reasoning.records import Question, Rejected, Verdict
 from medreason_dist.reasoning.responses import CORRECT, INCORRECT
 from medreason_dist.schemas import RejectReason
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+|;\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|[\n\r\v\f\x85\u2028\u2029]+|;\s+")
+_LINE_BREAKS = frozenset("\n\r\v\f\x85\u2028\u2029")
 # Stops that end no sentence: after these words, after the number of a list item, and (E. coli, 5 mg. of) before a small
-# letter after one letter, a number or a unit.
-_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|dr|cf|approx)\.$|^\s*\d+\.$", re.IGNORECASE)
+# letter after one letter, a number or a unit. All of them are short: to look back over a whole text at each of its stops
+# takes minutes where a completion repeats «vs. ».
+_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|dr|cf|approx)\.$", re.IGNORECASE)
+_LIST_NUMBER = re.compile(r"\s*\d+\.")
 _SHORT = re.compile(r"(?:\b[A-Za-z]|\b\d+|\bm[gl])\.$")
+_LOOKED_BACK = 12
 _ANSWER_WORD = (
     r"(?:answer|option|choice|alternative|selection|correct|incorrect|right|wrong|best fit|best match|"
     r"most (?:likely|appropriate|accurate|suitable|probable)|rule[sd]? out|eliminat\w+)"
@@ -26,6 +30,8 @@ _CHOOSING = re.compile(
     r"\b(?:cho(?:ose|sen|osing)|pick\w*|select\w*|go(?:ing)? with|remain\w*|leaves?|left with|fits?)\b", re.I
 )
 _LABEL_VERB = r"(?:is|was|and|or|must|would|should|can|because|remains?|fits?|seems|appears|looks|alone)\b"
+_ARTICLE_OR_PRONOUN = re.compile(rf" (?!{_LABEL_VERB})[a-z]")
+_JOINING = ("'", "’", "-")
 # Words that have a letter after them, and words that have one before them, in medicine.
 _LETTERED = frozenset(
     """vitamin vitamins hepatitis type types group groups factor factors stage grade class category phase influenza
@@ -36,7 +42,9 @@ _LETTERING = frozenset(
     """cell cells peptide virus antigen antigens receptor receptors fiber fibers fibre fibres wave waves chain chains
     lymphocyte lymphocytes subunit strain deficiency toxin reactive""".split()
 )
+_CONCLUSION_HEADING = re.compile(r"\W*(?:conclusions?|summary|(?:final )?answer)\W*", re.IGNORECASE)
 _CONCLUDING = re.compile(
+    r"^(?:\W*(?:conclusion|summary|final answer)\W*:|\W*[#*]\W*(?:conclusion|summary)\b)|"
     r"^\W*(?:thus|therefore|hence|so|consequently|accordingly|in (?:conclusion|summary|short)|overall|finally|ultimately|"
     r"to (?:conclude|sum up)|as a result|this (?:means|implies|shows|suggests|indicates|leaves|makes|points)|"
     r"we (?:can )?(?:conclude|choose|pick|select)|i (?:would )?(?:conclude|choose|pick|select))\b",
@@ -64,7 +72,8 @@ def strip_answer_statements(reasoning: str, options: Mapping[str, str], answer: 
 
     - names an option by its letter (``the answer is C``, ``(C)``, ``C is correct``, ``option c``),
     - says which of the options or answers is right or wrong (``metformin is correct``),
-    - draws a conclusion that holds an option's or the answer's text (``thus, metformin …``),
+    - draws a conclusion that holds an option's or the answer's text (``thus, metformin …``), or holds it below a heading
+      (``Conclusion``),
     - is nothing but the text of an option or of the answer,
     - speaks of an answer that was given.
 
@@ -74,8 +83,11 @@ def strip_answer_statements(reasoning: str, options: Mapping[str, str], answer: 
     texts = [form for form in map(normal_form, [*options.values(), answer]) if form]
     kept: list[str] = []
     removed: list[str] = []
+    concluding = False
     for sentence in split_sentences(reasoning):
-        (removed if _states_answer(sentence, labels, texts) else kept).append(sentence)
+        heading = bool(_CONCLUSION_HEADING.fullmatch(sentence))
+        concluding = concluding or heading
+        (removed if heading or _states_answer(sentence, labels, texts, concluding) else kept).append(sentence)
     return Stripped(" ".join(kept), tuple(removed))
 
 
@@ -110,12 +122,9 @@ def split_sentences(text: str) -> list[str]:
     sentences: list[str] = []
     start = 0
     for match in _SENTENCE_END.finditer(text):
-        before = text[start : match.start()]
-        small_letter_follows = text[match.end() : match.end() + 1].islower()
-        abbreviated = _ABBREVIATION.search(before) or (small_letter_follows and _SHORT.search(before))
-        if "\n" not in match.group() and abbreviated:
+        if _LINE_BREAKS.isdisjoint(match.group()) and _is_abbreviated(text, start, match):
             continue
-        sentences.append(before)
+        sentences.append(text[start : match.start()])
         start = match.end()
     sentences.append(text[start:])
     return [sentence.strip() for sentence in sentences if sentence.strip()]
@@ -128,12 +137,23 @@ def grounding(reasoning: str, names: Iterable[str]) -> dict[str, int]:
     return {"path_nodes": len(distinct), "path_nodes_named": sum(f" {form} " in text for form in distinct)}
 
 
-def _states_answer(sentence: str, labels: Sequence[str], texts: Sequence[str]) -> bool:
+def _is_abbreviated(text: str, start: int, stop: re.Match[str]) -> bool:
+    """Returns whether the stop before a gap ends no sentence; the sentence that it may end begins at ``start``."""
+    end = stop.start()
+    if end - start <= _LOOKED_BACK and _LIST_NUMBER.fullmatch(text, start, end):
+        return True
+    nearby = max(start, end - _LOOKED_BACK)
+    small_letter_follows = text[stop.end() : stop.end() + 1].islower()
+    return bool(_ABBREVIATION.search(text, nearby, end) or (small_letter_follows and _SHORT.search(text, nearby, end)))
+
+
+def _states_answer(sentence: str, labels: Sequence[str], texts: Sequence[str], concluding: bool) -> bool:
     if _GIVEN_AWAY.search(sentence) or _names_label(sentence, labels):
         return True
     form = f" {normal_form(sentence)} "
     held = [text for text in texts if f" {text} " in form]
-    return bool(held) and bool(_CUE.search(sentence) or _CONCLUDING.search(sentence) or form.strip() in held)
+    stated = concluding or _CUE.search(sentence) or _CONCLUDING.search(sentence) or form.strip() in held
+    return bool(held) and bool(stated)
 
 
 def _names_label(sentence: str, labels: Sequence[str]) -> bool:
@@ -150,18 +170,26 @@ def _names_label(sentence: str, labels: Sequence[str]) -> bool:
         return True
     if re.search(rf"\b{_OPTION_WORD}s?{small}(?=\s+{_LABEL_VERB})", sentence, re.I):
         return True
-    for match in re.finditer(rf"(?<![\w'’-])[{letters}](?![\w'’-])", sentence):
-        before, after = sentence[: match.start()], sentence[match.end() :]
-        previous, following = re.search(r"(\w+)\W*$", before), re.match(r"\W*(\w+)", after)
-        if previous and previous.group(1).casefold() in _LETTERED:
+    marking = bool(_CUE.search(sentence) or _CHOOSING.search(sentence))
+    words = list(re.finditer(r"\w+", sentence))
+    ends = [0, *(word.end() for word in words)]
+    starts = [*(word.start() for word in words), len(sentence)]
+    for index, word in enumerate(words):
+        letter, before = word.group(), sentence[ends[index] : word.start()]
+        after = sentence[word.end() : starts[index + 1]]
+        if letter not in labels or before.endswith(_JOINING) or after.startswith(_JOINING):
             continue
-        if following and following.group(1).casefold() in _LETTERING:
+        previous = words[index - 1].group() if index else ""
+        following = words[index + 1].group() if index + 1 < len(words) else ""
+        if previous.casefold() in _LETTERED or following.casefold() in _LETTERING:
             continue
-        if re.match(r"\.\s+[a-z]", after) or (match.group() in "AI" and re.match(rf" (?!{_LABEL_VERB})[a-z]", after)):
+        if re.fullmatch(r"\.\s+", after) and "a" <= following[:1] <= "z":
+            continue
+        if letter in "AI" and _ARTICLE_OR_PRONOUN.match(sentence, word.end()):
             continue
         bracketed = before.rstrip().endswith(("(", "[")) and after.lstrip().startswith((")", "]"))
-        leading = not re.search(r"\w", before) and (not following or re.match(r"\s*[.):]", after))
-        last = not following and re.search(r"(?:\b(?:is|be|are|was)|:)\W*$", before)
-        if bracketed or leading or last or _CUE.search(sentence) or _CHOOSING.search(sentence):
+        leading = not previous and (not following or re.match(r"\s*[.):]", after))
+        last = not following and (previous in ("is", "be", "are", "was") or ":" in before)
+        if bracketed or leading or last or marking:
             return True
     return False

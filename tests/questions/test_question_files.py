@@ -90,6 +90,10 @@ def test_parquet_struct_without_a_label(tmp_path: Path) -> None:
         ("{oops", "Expecting property name"),
         ('{"Question": "a", "Question": "b"}', "key 'Question' stands twice"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"Question": ' + "[" * 100 + "]" * 100 + "}", "nested too deeply"),
+        ('{"x": ' * 500 + "1" + "}" * 500, "nested too deeply"),
+        ("{" + ", ".join(f'"{number}": 1' for number in range(50_000)) + ', "7": 2}', "key '7' stands twice"),
+        ('{"' + "k" * 100_000 + '": 1, "' + "k" * 100_000 + '": 1}', "stands twice"),
         ("9" * 5_000, "4300"),
     ],
 )
@@ -101,6 +105,34 @@ def test_malformed_line_is_one_row(tmp_path: Path, line: str, fault: str) -> Non
     assert rows[1].fault.startswith("line 2 of a.jsonl is not JSON: ") and fault in rows[1].fault
 
 
+def test_brackets_in_text_and_beside_each_other_are_not_deep(tmp_path: Path) -> None:
+    row = {"Question": "[{" * 500, "Response": "x", "lists": [[]] * 500, "deep": json.loads("[" * 99 + "]" * 99)}
+    (tmp_path / "a.jsonl").write_bytes(as_lines([row]))
+    assert rows_of(tmp_path / "a.jsonl") == [row]
+
+
+@pytest.mark.parametrize("key", [pa.int64(), pa.binary(), pa.bool_()])
+def test_parquet_map_has_text_as_its_keys(tmp_path: Path, key: pa.DataType) -> None:
+    keys = pa.array([0, 1]).cast(pa.string()).cast(pa.binary()) if key == pa.binary() else pa.array([0, 1]).cast(key)
+    options = pa.MapArray.from_arrays([0, 2], keys, pa.array(["x", "y"]))
+    table = pa.table({"question": ["q?"], "answer": ["x"], "answer_idx": ["A"], "options": options})
+    rows = [{"question": "q?", "answer": "x", "options": {"A": "x", "B": "y"}, "answer_idx": "A"}]
+    pq.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes(as_parquet(rows))
+    with pytest.raises(SourceError, match="options: label"):
+        list(read_source(Dataset.medqa, str(tmp_path / "a.parquet"), StorageConfig()))
+    assert [type(label) for label in rows_of(tmp_path / "a.parquet")[0]["options"]] == [str, str]
+
+
+def parquet_of(**columns: pa.Array) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+TWICE = pa.array([[("A", "x"), ("A", "y")]], pa.map_(pa.string(), pa.string()))
+SAME_NAMES = pa.StructArray.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["A", "A"])
+
 FAULTS: list[tuple[str, bytes, str]] = [
     ("a.jsonl", b"", "the file has no rows"),
     ("a.jsonl", b"\n \n", "the file has no rows"),
@@ -110,6 +142,9 @@ FAULTS: list[tuple[str, bytes, str]] = [
     ("a.parquet", as_parquet(ROWS)[:-20], "the file is not readable Parquet"),
     ("a.parquet", b"", "the file has no rows"),
     ("a.parquet", as_parquet([{"Question": "a", "Response": "b"}])[:0] + b"PAR1", "the file is not readable Parquet"),
+    ("a.parquet", parquet_of(options=TWICE), "the file is not readable Parquet"),
+    ("a.parquet", parquet_of(options=SAME_NAMES), "the file is not readable Parquet"),
+    ("a.parquet", parquet_of(time=pa.array([2**62], pa.timestamp("us"))), "the file is not readable Parquet"),
     ("a.jsonl.gz", gzip.compress(as_lines(ROWS))[:-9], "the gzip file is cut off"),
     ("a.jsonl.gz", as_lines(ROWS), "the file is not readable gzip"),
     ("a.jsonl.gz", gzip.compress(as_lines(ROWS))[:-8] + b"\x00" * 8, "the file is not readable gzip"),

@@ -262,6 +262,31 @@ def test_control_characters_are_text() -> None:
     assert parse("huatuo", changed("huatuo", Question="a\x00b\x1b"))["question"] == "a\x00b\x1b"
 
 
+@pytest.mark.parametrize("text", ["\ufeff\x85\x00", "\u202eabc\u200f", "e\u0301" * 50, "\u0301" * 30, "😀" * 50])
+def test_text_that_is_odd_is_text(text: str) -> None:
+    assert parse("huatuo", changed("huatuo", Question=f"a{text}z"))["question"] == f"a{text}z"
+
+
+def test_marks_without_end_are_refused() -> None:
+    # Unicode orders them in quadratic time.
+    for count in (31, 100_000):
+        detail = refuse("huatuo", changed("huatuo", Question="a" + "\u0301\u0316" * count))
+        assert detail == f"Question: {2 * count} combining marks in a row; allowed: 30 at most"
+
+
+def test_a_hundred_kilobytes_are_a_question() -> None:
+    for text in ("word " * 20_000, "x" * 100_000, "\n" * 50_000 + "x" * 50_000):
+        assert parse("medqa", changed("medqa", question=f"Q{text}."))["question"] == f"Q{text}."
+
+
+@pytest.mark.parametrize("between", ["\n" * 100_000, "\n " * 50_000, " " * 100_000, "\r" * 100_000])
+def test_white_space_without_end_between_choices(between: str) -> None:
+    row = {"answer_type": "multipleChoice", "answer": "B", "question": f"Which?\nAnswer Choices:\nA. x{between}b"}
+    assert refuse("hle", row).startswith("question: ")
+    row["question"] += "\nB. y"
+    assert parse("hle", row)["answer"] == "y"
+
+
 def test_long_value_is_shortened() -> None:
     assert len(refuse("medqa", changed("medqa", answer="x" * 10_000))) < 250
 

@@ -58,6 +58,18 @@ def test_scan_wants_a_gene_in_its_capitals_and_leaves_general_words() -> None:
     assert [m.text for m in found] == ["pain", "CAT"]
 
 
+def test_long_runs_of_marks_are_cut_and_the_words_around_them_stay(names: NameIndex) -> None:
+    # Unicode orders marks in quadratic time.
+    marks = "\u0301\u0316" * 100_000
+    assert normal_form(f"e{marks} metformin") == "e metformin"
+    assert [m.text for m in names.scan(f"Sj\u00f6gren{marks} metformin", Side.question)] == ["metformin"]
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "a " * 50_000, "type " * 20_000, "\ufdfa" * 5_000, "." * 100_000])
+def test_scan_of_a_long_text_finds_what_stands_in_it(names: NameIndex, text: str) -> None:
+    assert [m.text for m in names.scan(f"{text} metformin", Side.question)] == ["metformin"]
+
+
 def test_scan_of_nothing_is_nothing(names: NameIndex) -> None:
     assert names.scan("", Side.question) == []
     assert NameIndex([], [], []).scan("metformin", Side.question) == []

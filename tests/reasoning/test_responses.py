@@ -34,15 +34,29 @@ def test_mentions_that_do_not_stand_in_the_text_are_left_out() -> None:
         (lambda t: responses.parse_mentions(t, TEXTS), '{"question": ['),
         (lambda t: responses.parse_mentions(t, TEXTS), '{"question": []}'),
         (lambda t: responses.parse_mentions(t, TEXTS), '{"question": [{"name": "x", "type": "planet"}], "answer": []}'),
+        (lambda t: responses.parse_mentions(t, TEXTS), '{"question": [{"name": "x", "type": ["drug"]}], "answer": []}'),
+        (lambda t: responses.parse_mentions(t, TEXTS), '{"question": [{"name": 3, "type": "drug"}], "answer": []}'),
+        (lambda t: responses.parse_mentions(t, TEXTS), '{"question": ["x"], "answer": []}'),
+        (lambda t: responses.parse_mentions(t, TEXTS), "[" * 100_000),
+        (lambda t: responses.parse_mentions(t, TEXTS), '```json\n{"question": [], "answer": []}\n```'),
         (lambda t: responses.parse_choices(t, [2]), "[1]"),
         (lambda t: responses.parse_choices(t, [2]), '{"1": 3}'),
         (lambda t: responses.parse_choices(t, [2]), '{"1": true}'),
         (lambda t: responses.parse_choices(t, [2]), '{"1": "1"}'),
         (lambda t: responses.parse_kept(t, [2], 3), '{"1": [0]}'),
         (lambda t: responses.parse_kept(t, [2], 3), '{"1": 1}'),
+        (lambda t: responses.parse_kept(t, [2], 3), '{"1": [[1]]}'),
+        (lambda t: responses.parse_kept(t, [2], 3), '{"1": [{}]}'),
+        (lambda t: responses.parse_kept(t, [2], 3), '{"1": [1.0]}'),
+        (lambda t: responses.parse_kept(t, [2], 3), f'{{"1": [{"9" * 5000}]}}'),
+        (lambda t: responses.parse_choices(t, [2]), '{"1": NaN}'),
         (lambda t: responses.parse_labels(t, ["A", "B"], False), "E"),
         (lambda t: responses.parse_labels(t, ["A", "B"], True), '{"answers": []}'),
+        (lambda t: responses.parse_labels(t, ["A", "B"], True), '{"answers": [["A"]]}'),
+        (responses.parse_line, ""),
+        (responses.parse_line, " \n\u200b\x00\n"),
         (responses.parse_verdict, "perhaps"),
+        (responses.parse_verdict, "incorrect, so the answer is correct"),
     ],
 )
 def test_a_reply_without_its_form_is_an_engine_error(parse: Callable[[str], Any], text: str) -> None:
@@ -50,6 +64,19 @@ def test_a_reply_without_its_form_is_an_engine_error(parse: Callable[[str], Any]
         parse(text)
     assert rejected.value.reason is RejectReason.engine_error
     assert rejected.value.detail
+
+
+@pytest.mark.parametrize("count", [7, 20_000])
+def test_no_more_mentions_are_taken_than_the_form_admits(count: int) -> None:
+    entity = {"name": "metformin", "type": "drug"}
+    reply = json.dumps({"question": [entity] * count, "answer": [{"name": "x" * 1_000_000, "type": "drug"}]})
+    assert responses.parse_mentions(reply, TEXTS) == [Mention("metformin", Side.question, "drug", "engine")] * 6
+
+
+def test_an_open_answer_is_one_line() -> None:
+    assert responses.parse_line("\n Metformin,  daily\r\n\n\u2028Reference answer: x\x85") == (
+        "Metformin,  daily Reference answer: x"
+    )
 
 
 def test_kept_numbers_are_distinct_and_no_more_than_asked() -> None:
@@ -88,6 +115,13 @@ def test_what_the_trace_form_admits_is_what_the_parser_takes() -> None:
         "### Paths\nx\n### Reasoning\ny\n### Reasoning\ny\n### Conclusion\nz",
         "Sure!\n### Paths\nx\n### Reasoning\ny\n### Conclusion\nz",
         "### Paths\nx\n### Reasoning\ny\n### Conclusion\n",
+        "### Paths\nx\n### Reasoning\ny\n## Conclusion\nB\n### Conclusion\nB",
+        "### Paths\nx\n### Reasoning\ny ### Conclusion B\n### Conclusion\nB",
+        "### Paths\nx\n### Reasoning\ny\n ### Conclusion\nB\n### Conclusion\nB",
+        "### Paths\nx\n### Reasoning\ny\n### Other\nz\n### Conclusion\nB",
+        "### Paths" + " " * 100_000 + "x",
+        "### Paths\nx\n" + "### Reasoning\n" * 50_000,
+        "\n" * 100_000,
     ],
 )
 def test_a_trace_without_its_sections_is_malformed(text: str) -> None:

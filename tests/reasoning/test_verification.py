@@ -90,6 +90,24 @@ def test_answer_statements_go_and_the_facts_around_them_stay(statement: str) -> 
     assert stripped.removed
 
 
+@pytest.mark.parametrize("heading", ["Conclusion", "**Conclusion:**", "Final answer:", "# Summary", "Answer"])
+def test_what_stands_below_a_conclusions_heading_is_a_conclusion(heading: str) -> None:
+    stripped = strip_answer_statements(f"{FACT}\n{heading}\n{FACT} Metformin works here.", OPTIONS, "Metformin")
+    assert stripped == Stripped(f"{FACT} {FACT}", (heading, "Metformin works here."))
+
+
+@pytest.mark.parametrize("statement", ["Conclusion: metformin works here.", "## Conclusion Metformin works here."])
+def test_a_conclusion_on_its_headings_line_goes(statement: str) -> None:
+    assert strip_answer_statements(f"{FACT} {statement}", OPTIONS, "Metformin").text == FACT
+
+
+@pytest.mark.parametrize("word", ["A ", "vs. ", "a. ", "e.g. ", "1. ", "x", "(A) ", ".", "\u0301\u0316", "option "])
+def test_a_word_that_is_repeated_without_end_takes_no_more_than_its_length(word: str) -> None:
+    reasoning = word * (40_000 // len(word))
+    stripped = strip_answer_statements(reasoning, OPTIONS, "Metformin")
+    assert stripped.text or stripped.removed
+
+
 @pytest.mark.parametrize("sentence", MEDICINE)
 def test_medicine_with_letters_and_option_names_stays(sentence: str) -> None:
     assert strip_answer_statements(sentence, OPTIONS, "Metformin") == Stripped(sentence, ())
