@@ -30,38 +30,46 @@ def vllm(graph: Config, tmp_path: Path) -> Config:
     model = ROOT / graph.engine.model
     if not model.is_dir():
         pytest.skip(f"there is no language model at {model}: make .models")
-    run = replace(graph.run, uri=str(tmp_path / "run"), limit=6, shard_questions=3)
+    run = replace(graph.run, uri=str(tmp_path / "run"), limit=6, shard_questions=3, flush_s=0.3)
     engine = replace(graph.engine, model=str(model), env={**graph.engine.env, "VLLM_CPU_KVCACHE_SPACE": "1"})
     return replace(graph, run=run, engine=engine)
 
 
+def vllm_processes(part: str = "VLLM::") -> list[psutil.Process]:
+    """The running processes of vLLM's engines."""
+    found = psutil.process_iter(["cmdline"])
+    return [process for process in found if part in " ".join(process.info["cmdline"] or [])]
+
+
 @contextmanager
-def killer() -> Iterator[list[int]]:
-    """Kills the first vLLM engine that is seen at work below this process; yields the list of those killed."""
-    killed: list[int] = []
+def killer(config: Config, worker: bool = False) -> Iterator[list[int]]:
+    """Kills the engine, or the Ray worker that holds it, once it has completed something; yields the engine's processes."""
+    engines: list[int] = []
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.5) and not killed:
-            for process in psutil.process_iter(["name", "cmdline"]):
-                if "VLLM::Worker" in " ".join(process.info["cmdline"] or []) and process.cpu_times().user > 12:
-                    process.send_signal(signal.SIGKILL)
-                    killed.append(process.pid)
-                    return
+        while not ended.wait(0.2):
+            running = vllm_processes()
+            if running and list(Path(config.run.uri).glob("completions/*/*.parquet")):
+                engines.extend(process.pid for process in running)
+                above = [each for each in running[0].parents() if "ray::" in " ".join(each.cmdline()[:1])]
+                (above[0] if worker else running[-1]).send_signal(signal.SIGKILL)
+                return
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield killed
+        yield engines
     finally:
         ended.set()
         thread.join()
 
 
 def test_a_run_on_real_vllm_survives_the_death_of_its_engine(vllm: Config) -> None:
-    with killer() as killed:
+    with killer(vllm) as engines:
         manifest = generate(vllm)
-    assert len(killed) == 1
+    assert engines
+    assert manifest["usage"]["replayed_tokens"] > 0
     assert (manifest["questions"], manifest["beyond_limit"], manifest["shards"]) == (6, 26, 2)
     folder = Folder(vllm.run.uri).child("traces")
     rows = [row for name in folder.names(".parquet") for row in folder.read_table(name, TRACES).to_pylist()]
@@ -79,6 +87,14 @@ def test_a_run_on_real_vllm_survives_the_death_of_its_engine(vllm: Config) -> No
     for stage in ("extract", "trace"):
         counts = manifest["usage"]["by_stage"][stage]
         assert counts["prompt_tokens"] > 50 * counts["requests"] and counts["completion_tokens"] > counts["requests"]
+
+
+def test_a_worker_that_is_killed_takes_its_engine_with_it(vllm: Config) -> None:
+    with killer(vllm, worker=True) as engines:
+        manifest = generate(vllm)
+    assert manifest["questions"] == 6
+    assert manifest["usage"]["replayed_tokens"] > 0
+    assert engines and not {process.pid for process in vllm_processes()} & set(engines)
 
 
 def test_a_model_that_only_the_worker_finds_broken_is_the_users_fault(vllm: Config, tmp_path: Path) -> None:
