@@ -50,7 +50,7 @@ class Setting(NamedTuple):
     """Seconds that a completion takes."""
     flush_s: float = 0.2
     kills_a_run: int = 5
-    longest_s: float = 25.0
+    longest_s: float = 8.0
     """Seconds after the first sign of work within which a kill falls."""
 
 

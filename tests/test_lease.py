@@ -107,6 +107,7 @@ def test_a_lease_that_ends_while_another_waits_is_not_counted(tmp_path: Path) ->
             assert folder.names() == ["_build.0.json"]
 
 
+@pytest.mark.slow
 def test_a_killed_process_of_this_machine_is_succeeded_at_once(tmp_path: Path) -> None:
     script = (
         "import sys, time\nfrom medreason_dist.storage import Folder, hold_lease\n"

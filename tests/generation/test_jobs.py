@@ -156,13 +156,25 @@ def submit(address: str, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_ray_job_submit(config: Config, head: str) -> None:
-    entry = [sys.executable, "jobs/generate.py", *arguments(config)]
+def test_ray_job_submit_stop_and_submit_again(config: Config, head: str) -> None:
+    entry = [sys.executable, "jobs/generate.py", *arguments(config), "run.flush_s=0.2", "run.drain_s=1"]
+    script = Path(config.engine.model)
+    rules = json.loads(script.read_text(encoding="utf-8"))
+    script.write_text(json.dumps({"rules": rules, "delay_s": 2.0}), encoding="utf-8")
+    submit(head, "submit", "--submission-id=one", "--no-wait", "--working-dir=.", "--", *entry)
+    while not list(Path(config.run.uri).glob("completions/*/*.parquet")):
+        assert "FAILED" not in submit(head, "status", "one").stdout
+        time.sleep(0.2)
+    stopped = submit(head, "stop", "one")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert "stopping: up to 1 s for what is under way" in submit(head, "logs", "one").stdout
+    script.write_text(json.dumps(rules), encoding="utf-8")
     done = submit(head, "submit", "--working-dir=.", "--", *entry)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rows read            34" in done.stdout
     manifest: dict[str, Any] = json.loads((Path(config.run.uri) / MANIFEST).read_text(encoding="utf-8"))
     assert (manifest["questions"], manifest["shards"]) == (32, 2)
+    assert manifest["usage"]["replayed_tokens"] > 0
     refused = submit(head, "submit", "--working-dir=.", "--", *entry, "paths.top_k=1")
     assert refused.returncode != 0
     assert "paths.top_k: 3 there, 1 here" in refused.stdout

@@ -189,6 +189,7 @@ def test_two_builds_on_one_folder_do_not_mix(source: Path, tmp_path: Path, monke
     assert read_rows(tmp_path / "graph") == read_rows(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_no_manifest_and_the_next_completes(tmp_path: Path) -> None:
     write_kg(tmp_path / "kg.csv", 0.02)
     arguments = [f"graph.source={tmp_path}/kg.csv", f"graph.uri={tmp_path}/graph", "neighborhoods.processes=1"]
@@ -239,6 +240,7 @@ def run_job(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
+@pytest.mark.slow
 def test_the_job_builds_then_says_that_it_is_built(source: Path, tmp_path: Path) -> None:
     arguments = [f"graph.source={source}", f"graph.uri={tmp_path}/graph", "neighborhoods.processes=2"]
     first, again = run_job(*arguments), run_job(*arguments)

@@ -102,6 +102,7 @@ def test_relations_join_the_types_that_they_join_in_the_original(made: Made, sha
     assert len(original - odd) > 30
 
 
+@pytest.mark.slow
 def test_one_piece_with_hubs_and_a_long_tail(tmp_path: Path) -> None:
     write_kg(tmp_path / "kg.csv", 0.1)
     kg = parse_source(open_source(str(tmp_path / "kg.csv")))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import pickle
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,9 +16,8 @@ from medreason_dist.config import GraphConfig, Lookup
 from medreason_dist.errors import GraphError
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from medreason_dist.graph.store import GraphStore
-from medreason_dist.reasoning.paths import find_paths
 from medreason_dist.schemas import NODES
-from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.storage import MANIFEST
 from tests.conftest import S3Server
 from tests.graph.small import Edge, all_hops, networkx_hops, plan, random_edges, row, to_csv
 
@@ -114,28 +110,6 @@ def test_edges_between_sets_of_nodes(
         for j, dst in enumerate(right)
         if (src, dst) in held
     ]
-
-
-def test_paths_on_the_shared_fragment_are_networkxs(shared: Path, tmp_path: Path) -> None:
-    source = shared / "data/primekg/kg.csv.gz"
-    build_neighborhoods(plan(source, tmp_path, processes=2))
-    store = GraphStore.open(GraphConfig(uri=str(tmp_path)))
-    edges = Folder(str(tmp_path)).read_table("edges/part-0.parquet")
-    graph = nx.Graph(zip(edges["src"].to_pylist(), edges["dst"].to_pylist(), strict=True))
-    nodes = np.random.default_rng(1).choice(store.node_index, 16, replace=False).tolist()
-    lengths = Counter[int]()
-    for src, dst in itertools.combinations(nodes, 2):
-        group = find_paths(store, src, dst, limit=10**6)
-        length = nx.shortest_path_length(graph, src, dst) if nx.has_path(graph, src, dst) else 99
-        lengths[length] += 1
-        if length > 4:
-            assert group is None
-        else:
-            assert group is not None
-            found = [path.nodes for path in group.candidates]
-            assert len(found) == len(set(found)) == group.count
-            assert set(found) == set(map(tuple, nx.all_shortest_paths(graph, src, dst)))
-    assert lengths[3] + lengths[4] > 20
 
 
 @pytest.mark.parametrize("lookup", Lookup)

@@ -407,6 +407,7 @@ def test_shares(share: float, text: str) -> None:
     assert format_percent(share) == text
 
 
+@pytest.mark.slow
 def test_the_shared_fragment(shared: Path, tmp_path: Path) -> None:
     source = shared / "data/primekg/kg.csv.gz"
     figures: GraphFigures = read_figures(Folder(build_neighborhoods(plan(source, tmp_path / "graph")).uri))
