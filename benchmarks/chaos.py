@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from medreason_dist.config import StorageConfig
 from medreason_dist.schemas import TRACES
 from medreason_dist.storage import MANIFEST, Folder
 
@@ -52,6 +53,14 @@ class Setting(NamedTuple):
     kills_a_run: int = 5
     longest_s: float = 8.0
     """Seconds after the first sign of work within which a kill falls."""
+    runs: str | None = None
+    """Where the runs' folders lie; None for ``folder``."""
+    storage: StorageConfig = StorageConfig()
+    """How they are reached."""
+
+    def run(self, name: str) -> Folder:
+        """Returns a run's folder."""
+        return Folder(f"{self.runs or self.folder}/{name}", self.storage)
 
 
 class Outcome(NamedTuple):
@@ -107,7 +116,7 @@ def arguments(setting: Setting, run: str) -> list[str]:
     # One file for all runs, one at a time: it is the model's name, which is in the rows.
     (folder / "script.json").write_text(json.dumps(script))
     pairs = {
-        "run.uri": folder / run,
+        "run.uri": setting.run(run).uri,
         "run.shard_questions": 16,
         "run.flush_s": setting.flush_s,
         "graph.uri": folder / "graph",
@@ -115,13 +124,15 @@ def arguments(setting: Setting, run: str) -> list[str]:
         "engine.model": folder / "script.json",
         "questions.sources": f"{{medqa: {folder / 'medqa.jsonl'}}}",
     }
+    if setting.storage.endpoint_url:
+        pairs |= {"storage.endpoint_url": setting.storage.endpoint_url, "storage.region": setting.storage.region}
     return ["--config", "configs/quickstart.yaml", *(f"{key}={value}" for key, value in pairs.items())]
 
 
-def run_undisturbed(setting: Setting) -> Path:
+def run_undisturbed(setting: Setting) -> Folder:
     """Returns the folder of a finished run."""
     subprocess.run([sys.executable, "jobs/generate.py", *arguments(setting, "calm")], cwd=ROOT, check=True, stdout=2)
-    return setting.folder / "calm"
+    return setting.run("calm")
 
 
 def run_disturbed(setting: Setting, run: str, rng: random.Random, expected: list[dict[str, Any]]) -> Outcome:
@@ -143,8 +154,8 @@ def run_disturbed(setting: Setting, run: str, rng: random.Random, expected: list
             break
         if starts > 3 * setting.kills_a_run:
             raise SystemExit(f"the run does not come to its end:\n{log.read_text()[-3000:]}")
-    folder = setting.folder / run
-    return Outcome(killed, starts, compare(expected, folder), measure_respent(setting.folder / f"{run}.ledger"))
+    faults, respent = compare(expected, setting.run(run)), measure_respent(setting.folder / f"{run}.ledger")
+    return Outcome(killed, starts, faults, respent)
 
 
 @contextlib.contextmanager
@@ -191,7 +202,7 @@ def kill(driver: psutil.Popen, victim: str, rng: random.Random) -> int:
     return 0
 
 
-def compare(expected: list[dict[str, Any]], run: Path) -> list[str]:
+def compare(expected: list[dict[str, Any]], run: Folder) -> list[str]:
     """Returns what of a run is lost, twice, or other than expected."""
     rows = read_rows(run)
     identities = Counter(row["question_id"] for row in rows)
@@ -199,14 +210,14 @@ def compare(expected: list[dict[str, Any]], run: Path) -> list[str]:
     faults = [f"{identity} is there {count} times" for identity, count in identities.items() if count > 1]
     faults += [f"{identity} is lost" for identity in wanted.keys() - identities.keys()]
     faults += [f"{row['question_id']} is another row" for row in rows if row != wanted.get(row["question_id"])]
-    if not (run / MANIFEST).exists():
+    if not run.exists(MANIFEST):
         faults.append("there is no manifest")
     return faults
 
 
-def read_rows(run: Path) -> list[dict[str, Any]]:
+def read_rows(run: Folder) -> list[dict[str, Any]]:
     """Returns a run's traces without what they took."""
-    folder = Folder(str(run)).child("traces")
+    folder = run.child("traces")
     rows = [row for name in folder.names(".parquet") for row in folder.read_table(name, TRACES).to_pylist()]
     return [{key: value for key, value in row.items() if key not in TOOK} for row in rows]
 

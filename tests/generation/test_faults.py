@@ -7,9 +7,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,10 @@ from medreason_dist.generation.inspection import format_inspection, inspect_run
 from medreason_dist.generation.pipeline import generate
 from medreason_dist.schemas import QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder, hold_lease
-from tests.conftest import ROOT
+from tests.conftest import ROOT, S3Server
 from tests.generation.conftest import SCRIPT
 from tests.generation.test_jobs import arguments, run_job
+from tests.s3_faults import FaultProxy, start_proxy
 
 pytestmark = pytest.mark.ray
 
@@ -161,10 +164,10 @@ def test_inspection_tells_what_is_damaged(config: Config) -> None:
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[chaos.Setting]:
+def setting(tmp_path: Path) -> chaos.Setting:
     setting = chaos.Setting(tmp_path, copies=3, delay_s=1.0, kills_a_run=3, longest_s=2.5)
     chaos.prepare(setting)
-    yield setting
+    return setting
 
 
 @pytest.mark.model
@@ -174,3 +177,41 @@ def test_chaos(setting: chaos.Setting) -> None:
     assert outcome.faults == []
     assert outcome.killed.total() == 3
     assert outcome.respent < 0.5
+
+
+@contextmanager
+def faults(proxy: FaultProxy, rng: random.Random) -> Iterator[Counter[str]]:
+    """Lets a request to S3 fail every fifth of a second or so; yields how many did, by kind."""
+    seen: Counter[str] = Counter()
+    ended = threading.Event()
+
+    def inject() -> None:
+        while not ended.wait(rng.uniform(0.1, 0.3)):
+            seen.update(proxy.seen())
+            kind = rng.choice(["503", "reset", "reset_after", "truncate", "delay"])
+            proxy.inject({"match": ".", "kind": kind, "times": 1, "after": 100, "seconds": 0.5})
+        proxy.inject()
+
+    thread = threading.Thread(target=inject)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.model
+@pytest.mark.s3
+def test_chaos_on_s3_where_requests_fail(setting: chaos.Setting, s3: S3Server, shared: Path, tmp_path: Path) -> None:
+    expected = chaos.read_rows(chaos.run_undisturbed(setting))
+    rng = random.Random(1)
+    with start_proxy(s3, shared / "tools" / "s3_fault_proxy.py", tmp_path / "proxy.log") as proxy:
+        disturbed = setting._replace(runs=s3.new_bucket(), storage=proxy.storage, kills_a_run=2)
+        with faults(proxy, rng) as seen:
+            outcome = chaos.run_disturbed(disturbed, "run", rng, expected)
+        requests = disturbed.run("run").read_json(MANIFEST)["s3_requests"]
+    assert outcome.faults == []
+    assert outcome.killed.total() == 2
+    assert len(seen) >= 4 and seen.total() > 20
+    assert requests["PutObject"] > 0
