@@ -102,6 +102,8 @@ class CompletionLog:
         async with self._writing:
             rows = {**self._known, **{row["key"]: row for row in self._mine}}
             await self._write(f"{self._shard}.parquet", list(rows.values()))
+            # A flush that has been waiting meanwhile finds nothing to write.
+            self._written, self._unwritten_bytes = len(self._mine), 0
             await asyncio.to_thread(lambda: self._folder.delete_all(self._list_parts()))
 
     async def _write(self, name: str, rows: list[dict[str, Any]]) -> None:

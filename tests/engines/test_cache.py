@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,13 @@ async def test_files_are_few_however_often_it_is_flushed(run: Folder) -> None:
     await again.close()
     assert run.child(cache.FOLDER).names() == [SHARD]
     assert all(CompletionLog.open(run, SHARD).find(str(number), 100) for number in range(50))
+
+
+async def test_a_flush_that_comes_too_late_leaves_no_part(run: Folder) -> None:
+    log = CompletionLog(run, SHARD)
+    log.add("key", REQUEST, Completion("text", FinishReason.stop, 5, 1))
+    await asyncio.gather(log.close(), log.flush())
+    assert run.child(cache.FOLDER).names() == [SHARD]
 
 
 async def test_two_workers_on_one_shard_lose_nothing(run: Folder) -> None:
