@@ -95,8 +95,16 @@ def test_only_what_is_missing_is_done_and_comes_out_the_same(config: Config) -> 
         Folder(config.run.uri).delete(name)
     generate(config)
     changed = {name for name, moment in modified(config).items() if moment != before[name]}
-    assert changed == {"traces/shard=00001.parquet", MANIFEST}
-    assert read_traces(config) == rows
+    assert changed == {"traces/shard=00001.parquet", "completions/shard=00001.parquet", MANIFEST}
+    again = read_traces(config)
+    assert [{**row, "usage": None} for row in again] == [{**row, "usage": None} for row in rows]
+    # The shard's completions were kept, so that nothing was spent on it again.
+    for row, first in zip(again, rows, strict=True):
+        if row != first:
+            spent = sum(used["prompt_tokens"] + used["completion_tokens"] for used in first["usage"])
+            assert sum(used["replayed_tokens"] for used in row["usage"]) == spent > 0
+            assert not any(used["prompt_tokens"] + used["completion_tokens"] for used in row["usage"])
+    assert sum(row != first for row, first in zip(again, rows, strict=True)) == 9
 
 
 def test_more_workers_and_shards_in_flight_change_no_row(config: Config, tmp_path: Path) -> None:
