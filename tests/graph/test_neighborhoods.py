@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from benchmarks.primekg_like import write_kg
 from medreason_dist.config import Expand, GraphConfig, Lookup, NeighborhoodsEngine
@@ -64,6 +64,7 @@ def test_local_is_networkx(edges: list[Edge], tmp_path_factory: pytest.TempPathF
 @pytest.mark.spark
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edges=random_edges())
+@example(edges=[(0, 0, "ppi", "ppi")])
 def test_the_engines_agree(spark: SparkSession, edges: list[Edge], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("graph")
     (folder / "kg.csv").write_bytes(to_csv(row(edge) for edge in edges))

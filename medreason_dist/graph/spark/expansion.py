@@ -153,4 +153,5 @@ def _write(rows: DataFrame, folder: Folder, radius: int, buckets: int) -> dict[i
         .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
     )
     writer.parquet(spark_uri(folder.uri))
-    return {int(hop): count or 0 for hop, count in seen.get.items()}
+    # A plan without rows, which Spark may shorten to nothing, observes nothing.
+    return {hop: seen.get.get(str(hop)) or 0 for hop in range(1, radius + 1)}
