@@ -33,6 +33,7 @@ import psutil
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
+from benchmarks.background import in_background
 from benchmarks.primekg_like import write_kg
 from medreason_dist.config import Config, Expand, GraphConfig, Lookup, load_config
 from medreason_dist.graph import local
@@ -113,7 +114,7 @@ def measure_build(engine: str, csv: Path, folder: Path, pairs: Sequence[str]) ->
 
 
 def measure_messages(graph: Path, pairs: Sequence[str]) -> None:
-    """The neighborhoods of 10, 100 and 1,000 seeds by messages, beside broadcast."""
+    """The neighborhoods of some, many and very many seeds by messages, beside broadcast."""
     for seeds in SEEDS:
         taken = {}
         for expand in Expand:
@@ -268,21 +269,16 @@ def measure(function: Callable[[Any], object], argument: Any) -> tuple[float, in
 @contextlib.contextmanager
 def watched_memory(pid: int | None) -> Iterator[list[int]]:
     """Yields a list whose one number grows to the peak of a process and all below it."""
-    peak, ended = [0], threading.Event()
+    peak = [0]
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         while not ended.wait(0.2):
             with contextlib.suppress(psutil.Error):
                 top = psutil.Process(pid)
                 peak[0] = max(peak[0], sum(map(used_bytes, [top, *top.children(recursive=True)])))
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with in_background(watch):
         yield peak
-    finally:
-        ended.set()
-        thread.join()
 
 
 def used_bytes(process: psutil.Process) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import chaos
+from benchmarks.background import in_background
 from medreason_dist.config import StorageConfig
 from medreason_dist.storage import MANIFEST, Folder
 
@@ -62,9 +63,8 @@ FOLDERS = ("questions", "traces", "completions", "dropped")
 def watch_memory(process: subprocess.Popen[bytes]) -> dict[str, list[int]]:
     """Returns resident bytes of driver and worker, once a second, until the driver has ended."""
     samples: dict[str, list[int]] = {"driver": [], "worker": []}
-    ended = threading.Event()
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         while not ended.wait(1):
             try:
                 driver = psutil.Process(process.pid)
@@ -75,11 +75,8 @@ def watch_memory(process: subprocess.Popen[bytes]) -> dict[str, list[int]]:
             except psutil.Error:
                 continue
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    process.wait()
-    ended.set()
-    thread.join()
+    with in_background(watch):
+        process.wait()
     return samples
 
 

@@ -51,7 +51,8 @@ class CompletionLog:
     def open(cls, run: Folder, shard: str) -> CompletionLog:
         """Returns a shard's log with what earlier workers wrote; raises :class:`StorageError` where none can be read."""
         log = cls(run, shard)
-        for name in [*log._list_parts(), f"{log._shard}.parquet"]:
+        whole = f"{log._shard}.parquet"
+        for name in [*log._list_parts(), *([whole] if log._folder.exists(whole) else [])]:
             log._known.update((row["key"], row) for row in log._read(name))
         return log
 

@@ -11,7 +11,7 @@ from medreason_dist.engines import cache
 from medreason_dist.errors import MedReasonError, ReconcileError, RunError
 from medreason_dist.generation import isolation
 from medreason_dist.generation.manifest import READERS
-from medreason_dist.generation.plan import Plan, missing_shards, read_plan
+from medreason_dist.generation.plan import Plan, read_plan
 from medreason_dist.generation.shards import Totals, count_shard
 from medreason_dist.schemas import RejectReason, Status
 from medreason_dist.storage import MANIFEST, Folder
@@ -46,8 +46,9 @@ def inspect_run(run: Folder) -> Inspection:
     plan = read_plan(run)
     if plan is None:
         raise RunError("there is no run: _plan.json is missing", run.uri, "set run.uri to a run's folder")
-    missing = set(missing_shards(plan, run))
-    done = [shard for shard in plan.shards if shard not in missing]
+    traces = set(run.child("traces").names(".parquet"))
+    missing = plan.shards.keys() - traces
+    done = [shard for shard in plan.shards if shard in traces]
     started = {name.partition("/")[0].removesuffix(".parquet") for name in run.child(cache.FOLDER).names()}
     in_flight = [shard for shard in plan.shards if shard in missing and shard.removesuffix(".parquet") in started]
     totals, faults = _count(run, plan, done)
@@ -55,8 +56,7 @@ def inspect_run(run: Folder) -> Inspection:
     if manifest is not None:
         faults += [f"{shard}: the run has its manifest, but the traces are missing" for shard in sorted(missing)]
         faults += _compare(manifest, totals) if not faults else []
-    strangers = set(run.child("traces").names(".parquet")) - set(plan.shards)
-    faults += [f"traces/{name} belongs to no shard of the plan" for name in sorted(strangers)]
+    faults += [f"traces/{name} belongs to no shard of the plan" for name in sorted(traces - plan.shards.keys())]
     return Inspection(
         uri=run.uri,
         finished=manifest is not None,

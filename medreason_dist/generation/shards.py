@@ -42,8 +42,8 @@ class Totals:
         return sum(self.usage.values(), Counter())
 
 
-def write_traces(run: Folder, shard: str, questions: pa.Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Writes and returns a shard's traces, in the order of its questions, unless another worker has written them.
+def write_traces(run: Folder, shard: str, questions: pa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a shard's traces, in the order of its questions, unless another worker has written them.
 
     ``rows[i]`` holds what the program found of ``questions[i]``. Raises :class:`ReconcileError` where the two do not
     match one to one.
@@ -54,7 +54,6 @@ def write_traces(run: Folder, shard: str, questions: pa.Table, rows: Sequence[Ma
     traces = pa.Table.from_pylist([{**question, **row} for question, row in zip(asked, rows, strict=True)], TRACES)
     # Of two workers on one shard the first one's traces stay.
     run.create_table(f"traces/{shard}", traces)
-    return traces
 
 
 def count_shard(run: Folder, shard: str, questions: int) -> Totals:

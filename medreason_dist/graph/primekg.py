@@ -108,23 +108,33 @@ def merge_nodes(nodes: pa.Table) -> pa.Table:
     return merged
 
 
+def edge_keys(
+    nodes: pa.Table, src: NDArray[np.int32], dst: NDArray[np.int32], kind: NDArray[np.int32], kinds: int
+) -> NDArray[np.int64]:
+    """Returns one number an edge, ordered as (src, dst, kind): sorting them sorts and deduplicates the edges at once.
+
+    ``nodes`` are sorted by index; ``kind`` is in [0, ``kinds``).
+    """
+    index = nodes["index"].to_numpy()
+    left, right = (find_positions(index, end)[0].astype(np.int64) for end in (src, dst))
+    return (left * len(index) + right) * kinds + kind
+
+
 def build_graph(
     nodes: pa.Table,
-    pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.integer[Any]]],
+    keys: NDArray[np.int64],
     kinds: Sequence[tuple[str, str]],
     counts: dict[str, int],
     wrong: list[WrongRow],
 ) -> KnowledgeGraph:
-    """Returns the graph of :func:`merge_nodes` and of its distinct edges, each in one direction at least.
+    """Returns the graph of :func:`merge_nodes` and of the :func:`edge_keys` of its edges, each in one direction at least.
 
-    ``pairs`` are (src, dst, kind) with one entry an edge; kind is an index into ``kinds``, which is sorted.
+    A kind is an index into ``kinds``, (relation, display_relation), which is sorted.
     """
     node_index = nodes["index"].to_numpy()
     count = len(node_index)
-    src, dst = (find_positions(node_index, end)[0].astype(np.int64) for end in pairs[:2])
-    # One number an edge, ordered as (src, dst, relation, display_relation): sorting it sorts and deduplicates at once.
-    keys = np.concatenate([(src * count + dst) * len(kinds) + pairs[2], (dst * count + src) * len(kinds) + pairs[2]])
-    del src, dst
+    pair, kind = np.divmod(keys, len(kinds))
+    keys = np.concatenate([keys, (pair % count * count + pair // count) * len(kinds) + kind])
     keys.sort()
     keys = keys[np.diff(keys, prepend=-1) > 0]
     pair, kind = keys // len(kinds), (keys % len(kinds)).astype(np.int32)
@@ -171,11 +181,9 @@ def _parse(content: Any, is_gzip: bool, wrong: list[WrongRow]) -> KnowledgeGraph
     rows = len(src)
     proper = src != dst
     src, dst, kind = src[proper], dst[proper], rank[kind[proper]]
-    index = nodes["index"].to_numpy()
-    positions = (find_positions(index, end)[0].astype(np.int64) for end in (src, dst))
-    distinct = len(np.unique((next(positions) * len(index) + next(positions)) * len(kinds) + kind))
-    counts = {"rows_read": rows, "self_loops": rows - len(src), "duplicates": len(src) - distinct}
-    return build_graph(nodes, (src, dst, kind), kinds, counts, wrong)
+    keys = np.unique(edge_keys(nodes, src, dst, kind, len(kinds)))
+    counts = {"rows_read": rows, "self_loops": rows - len(src), "duplicates": len(src) - len(keys)}
+    return build_graph(nodes, keys, kinds, counts, wrong)
 
 
 def _read_batches(content: Any, is_gzip: bool) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from benchmarks import chaos
+from benchmarks.background import in_background
 from medreason_dist.config import Config
 from medreason_dist.errors import RunError, StorageError
 from medreason_dist.generation.inspection import format_inspection, inspect_run
@@ -183,22 +184,16 @@ def test_chaos(setting: chaos.Setting) -> None:
 def faults(proxy: FaultProxy, rng: random.Random) -> Iterator[Counter[str]]:
     """Lets a request to S3 fail every fifth of a second or so; yields how many did, by kind."""
     seen: Counter[str] = Counter()
-    ended = threading.Event()
 
-    def inject() -> None:
+    def inject(ended: threading.Event) -> None:
         while not ended.wait(rng.uniform(0.1, 0.3)):
             seen.update(proxy.seen())
             kind = rng.choice(["503", "reset", "reset_after", "truncate", "delay"])
             proxy.inject({"match": ".", "kind": kind, "times": 1, "after": 100, "seconds": 0.5})
         proxy.inject()
 
-    thread = threading.Thread(target=inject)
-    thread.start()
-    try:
+    with in_background(inject):
         yield seen
-    finally:
-        ended.set()
-        thread.join()
 
 
 @pytest.mark.model

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.background import in_background
 from medreason_dist.config import Config
 from medreason_dist.errors import ModelError
 from medreason_dist.generation.pipeline import generate
@@ -45,9 +46,8 @@ def vllm_processes(part: str = "VLLM::") -> list[psutil.Process]:
 def killer(config: Config, worker: bool = False) -> Iterator[list[int]]:
     """Kills the engine, or the Ray worker that holds it, once it has completed something; yields the engine's processes."""
     engines: list[int] = []
-    ended = threading.Event()
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         while not ended.wait(0.2):
             running = vllm_processes()
             if running and list(Path(config.run.uri).glob("completions/*/*.parquet")):
@@ -56,13 +56,8 @@ def killer(config: Config, worker: bool = False) -> Iterator[list[int]]:
                 (above[0] if worker else running[-1]).send_signal(signal.SIGKILL)
                 return
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with in_background(watch):
         yield engines
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_a_run_on_real_vllm_survives_the_death_of_its_engine(vllm: Config) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from benchmarks.chaos import started
 from benchmarks.primekg_like import write_kg
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from medreason_dist.storage import MANIFEST
@@ -42,19 +43,6 @@ def command(source: Path, graph: Path, jar: Path, master: str) -> list[str]:
         *(f"graph.source={source}", f"graph.uri={graph}", f"spark.master={master}", f"spark.graphframes_jar={jar}"),
         *(f"spark.conf.spark.{key}={value}" for key, value in conf.items()),
     ]
-
-
-@contextmanager
-def started(arguments: list[str], log: Path) -> Iterator[psutil.Popen]:
-    """The running command, whose processes end with the context."""
-    with log.open("wb") as output:
-        process = psutil.Popen(arguments, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
-    try:
-        yield process
-    finally:
-        for each in [*process.children(recursive=True), process] if process.is_running() else []:
-            each.kill()
-        process.wait()
 
 
 def await_first_bucket(process: psutil.Popen, graph: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Spark session: the running one or a new one, its properties, and what it needs to have."""
+"""The Spark session: the running one or a new one, its properties, what it needs to have, and a graph's tables."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Final
 import pyspark
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkRuntimeError
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from medreason_dist.config import Config, SparkConfig, StorageConfig, leaves
 from medreason_dist.errors import ConfigError
+from medreason_dist.storage import Folder
 
 GRAPHFRAMES_VERSION: Final = "0.12.1"
 WITHOUT_JAVA: Final = "install Java 17 and set JAVA_HOME, or set neighborhoods.engine=local"
@@ -112,6 +114,16 @@ def spark_uri(uri: str) -> str:
         return f"s3a://{uri.removeprefix('s3://')}"
     # Not Path.as_uri: Hadoop takes a %20 for what it says.
     return uri if "://" in uri else f"file://{Path(uri).absolute()}"
+
+
+def read_nodes(session: SparkSession, folder: Folder) -> DataFrame:
+    """Returns the nodes of a graph folder as GraphFrames wants them: one column ``id``."""
+    return session.read.parquet(spark_uri(f"{folder.uri}/nodes")).select(F.col("node_index").alias("id"))
+
+
+def read_edges(session: SparkSession, folder: Folder) -> DataFrame:
+    """Returns the edges of a graph folder; see :data:`~medreason_dist.schemas.EDGES`."""
+    return session.read.parquet(spark_uri(f"{folder.uri}/edges"))
 
 
 def _plan_s3a(storage: StorageConfig) -> dict[str, str]:

@@ -24,6 +24,7 @@ from medreason_dist.graph.primekg import (
     KnowledgeGraph,
     Unsound,
     build_graph,
+    edge_keys,
     merge_nodes,
     parse_block,
     require_wrong_rows,
@@ -151,5 +152,6 @@ def _collect(parsed: DataFrame, wrong: list[WrongRow]) -> KnowledgeGraph:
     proper = found["rows"] - found["loops"]
     counts = {"rows_read": found["rows"], "self_loops": found["loops"], "duplicates": proper - distinct}
     table = pa.Table.from_pandas(nodes, pa.schema(list(NODE)), preserve_index=False)
-    columns = tuple(pairs[name].to_numpy() for name in ("src", "dst", "kind"))
-    return build_graph(merge_nodes(table), columns, kinds, counts, wrong)
+    merged = merge_nodes(table)
+    src, dst, kind = (pairs[name].to_numpy() for name in ("src", "dst", "kind"))
+    return build_graph(merged, edge_keys(merged, src, dst, kind, len(kinds)), kinds, counts, wrong)

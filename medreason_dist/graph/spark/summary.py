@@ -9,16 +9,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from medreason_dist.graph.adjacency import Adjacency
-from medreason_dist.graph.spark.session import spark_uri
+from medreason_dist.graph.spark.session import read_edges, read_nodes
 from medreason_dist.storage import Folder
 
 
 def summarise(session: SparkSession, adjacency: Adjacency, folder: Folder) -> dict[str, Any]:
     """Returns ``degree`` and ``components`` of the graph's ``folder``, from its nodes and edges."""
-    nodes = session.read.parquet(spark_uri(f"{folder.uri}/nodes")).select(F.col("node_index").alias("id"))
-    edges = session.read.parquet(spark_uri(f"{folder.uri}/edges"))
+    nodes = read_nodes(session, folder)
     # Every edge stands in both directions; one says as much about who hangs together.
-    pairs = edges.where("src < dst").select("src", "dst").distinct()
+    pairs = read_edges(session, folder).where("src < dst").select("src", "dst").distinct()
     graph = GraphFrame(nodes, pairs)
     degree = graph.degrees.agg(F.max("degree").alias("max"), F.sum("degree").alias("sum")).first()
     # On the shared fragment of PrimeKG (61,052 pairs): 9 s by graphx, 46 s by the default algorithm.
