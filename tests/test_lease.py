@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.s3_server import S3Server
 from medreason_dist.errors import StorageError
 from medreason_dist.storage import Folder, hold_lease
-from tests.conftest import S3Server
 
 BEAT_S = 0.1
 

@@ -21,7 +21,7 @@ from medreason_dist.errors import ConfigError, StorageError
 from medreason_dist.storage import Folder
 
 if TYPE_CHECKING:
-    from tests.conftest import S3Server
+    from benchmarks.s3_server import S3Server
 
 SCHEMA = pa.schema({"a": pa.int64(), "b": pa.string()})
 

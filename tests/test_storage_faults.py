@@ -21,11 +21,12 @@ import tenacity
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 
+from benchmarks.s3_proxy import FaultProxy, start_proxy
+from benchmarks.s3_server import S3Server
 from medreason_dist.errors import StorageError
 from medreason_dist.storage import Folder, count_requests
 from medreason_dist.storage.s3 import MIB, Connection
-from tests.conftest import S3Server
-from tests.s3_faults import Answer, FaultProxy, ScriptedS3, start_proxy
+from tests.scripted_s3 import Answer, ScriptedS3
 
 # Answers without a server ---------------------------------------------------------------------------------------------
 
@@ -259,11 +260,8 @@ def test_a_link_whose_answer_was_lost_counts_as_won(tmp_path: Path, monkeypatch:
 
 
 @pytest.fixture(scope="module")
-def running(s3: S3Server, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultProxy]:
-    script = shared / "tools" / "s3_fault_proxy.py"
-    if not script.is_file():
-        pytest.skip(f"there is no {script}")
-    with start_proxy(s3, script, tmp_path_factory.mktemp("proxy") / "log") as proxy:
+def running(s3: S3Server) -> Iterator[FaultProxy]:
+    with start_proxy(s3) as proxy:
         yield proxy
 
 

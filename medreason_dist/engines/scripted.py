@@ -41,7 +41,8 @@ class ScriptedEngine:
         The script is a list of rules ``{"stage": …, "contains": …, "text": …}``: the first whose ``stage`` is the request's
         and whose ``contains``, if any, stands in the request's messages gives the text; ``"does": "die"`` in place of a
         text ends the process, ``"does": "hang"`` never completes. Or an object that has the list as ``rules`` beside
-        ``delay_s`` (seconds that a completion takes) and ``ledger`` (a file that gets a line for each: stage, seed, tokens).
+        ``delay_s`` (seconds that a completion takes) and ``ledger`` (a file that gets a line for each request as it begins:
+        stage, seed, tokens that it will have taken).
         """
         if not path:
             return cls()
@@ -56,8 +57,6 @@ class ScriptedEngine:
 
     async def complete(self, request: Request) -> Completion:
         """See :meth:`medreason_dist.engines.base.Engine.complete`."""
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
         text = self._reply(request)
         if text == _HANG:
             await asyncio.Event().wait()
@@ -70,11 +69,12 @@ class ScriptedEngine:
             completion_tokens=min(tokens, request.max_tokens),
         )
         if self._ledger:
+            spent = completion.prompt_tokens + completion.completion_tokens
             # One write of a short line to a file that is open for appending is whole, whoever else appends.
             with Path(self._ledger).open("a", encoding="utf-8") as file:
-                file.write(
-                    f"{request.stage} {request.seed} {completion.prompt_tokens + completion.completion_tokens}\n"
-                )
+                file.write(f"{request.stage} {request.seed} {spent}\n")
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
         return completion
 
     def count_tokens(self, text: str) -> int:

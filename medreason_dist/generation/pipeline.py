@@ -15,7 +15,7 @@ from medreason_dist.generation import cluster
 from medreason_dist.generation.isolation import finish_in_isolation
 from medreason_dist.generation.manifest import write_manifest
 from medreason_dist.generation.plan import Plan, missing_shards, plan_run, write_plan
-from medreason_dist.generation.progress import Board, Order, Progress, ProgressLine
+from medreason_dist.generation.progress import Order, Progress, ProgressLine, start_board
 from medreason_dist.generation.stopping import Stopping
 from medreason_dist.generation.worker import Worker, require_engines
 from medreason_dist.graph.embeddings import require_embeddings
@@ -56,7 +56,7 @@ def work(config: Config, plan: Plan, missing: Sequence[str]) -> Counter[str]:
 
     Returns the workers' requests to S3.
     """
-    board = ray.remote(num_cpus=0)(Board).remote()
+    board = start_board()
     done, questions = len(plan.shards) - len(missing), sum(plan.shards[shard] for shard in missing)
     set_aside = []
     with (

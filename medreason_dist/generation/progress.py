@@ -12,13 +12,13 @@ from enum import StrEnum
 from typing import Any, Final, TextIO
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from medreason_dist.schemas import Status
 from medreason_dist.storage import count_requests
 
 MAX_STARTS: Final = 3
 """Times that a shard is started in the stream: one that ended its worker as often is set aside."""
-
 
 S3: Final = "s3."
 """What the names of counts of requests to S3 begin with."""
@@ -85,6 +85,12 @@ class Board:
     def s3_requests(self) -> dict[str, int]:
         """Returns the workers' requests to S3, by operation."""
         return {name.removeprefix(S3): count for name, count in self._counts.items() if name.startswith(S3)}
+
+
+def start_board() -> Any:
+    """Returns a new :class:`Board`, served by an actor of the driver's node, which no other node's end takes away."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
 
 
 @dataclass

@@ -16,13 +16,13 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
 
+from benchmarks.s3_server import await_health, free_ports
 from medreason_dist.config import EngineConfig, EngineKind, StructuredOutputs
 from medreason_dist.engines import open_engine
 from medreason_dist.engines.base import Choice, FinishReason, JsonSchema, Regex
 from medreason_dist.engines.openai import OpenAIEngine
 from medreason_dist.errors import ModelError, PromptTooLong
 from medreason_dist.reasoning import responses
-from tests.conftest import await_health, free_ports
 from tests.engines.smol import CONFIG, MAX_MODEL_LEN, ask, count_prompt_tokens
 
 pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="module")]

@@ -7,11 +7,8 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +16,17 @@ from typing import Any
 import pytest
 
 from benchmarks import chaos
-from benchmarks.background import in_background
+from benchmarks.s3_proxy import start_proxy
+from benchmarks.s3_server import S3Server
 from medreason_dist.config import Config
 from medreason_dist.errors import RunError, StorageError
 from medreason_dist.generation.inspection import format_inspection, inspect_run
 from medreason_dist.generation.pipeline import generate
 from medreason_dist.schemas import QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder, hold_lease
-from tests.conftest import ROOT, S3Server
+from tests.conftest import ROOT
 from tests.generation.conftest import SCRIPT
 from tests.generation.test_jobs import arguments, run_job
-from tests.s3_faults import FaultProxy, start_proxy
 
 pytestmark = pytest.mark.ray
 
@@ -173,40 +170,23 @@ def setting(tmp_path: Path) -> chaos.Setting:
 
 @pytest.mark.model
 def test_chaos(setting: chaos.Setting) -> None:
-    expected = chaos.read_rows(chaos.run_undisturbed(setting))
+    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"), setting)
     outcome = chaos.run_disturbed(setting, "run", random.Random(0), expected)
     assert outcome.faults == []
     assert outcome.killed.total() == 3
-    assert outcome.respent < 0.5
-
-
-@contextmanager
-def faults(proxy: FaultProxy, rng: random.Random) -> Iterator[Counter[str]]:
-    """Lets a request to S3 fail every fifth of a second or so; yields how many did, by kind."""
-    seen: Counter[str] = Counter()
-
-    def inject(ended: threading.Event) -> None:
-        while not ended.wait(rng.uniform(0.1, 0.3)):
-            seen.update(proxy.seen())
-            kind = rng.choice(["503", "reset", "reset_after", "truncate", "delay"])
-            proxy.inject({"match": ".", "kind": kind, "times": 1, "after": 100, "seconds": 0.5})
-        proxy.inject()
-
-    with in_background(inject):
-        yield seen
+    assert outcome.respent is not None and outcome.respent < 0.5
 
 
 @pytest.mark.model
 @pytest.mark.s3
-def test_chaos_on_s3_where_requests_fail(setting: chaos.Setting, s3: S3Server, shared: Path, tmp_path: Path) -> None:
-    expected = chaos.read_rows(chaos.run_undisturbed(setting))
-    rng = random.Random(1)
-    with start_proxy(s3, shared / "tools" / "s3_fault_proxy.py", tmp_path / "proxy.log") as proxy:
-        disturbed = setting._replace(runs=s3.new_bucket(), storage=proxy.storage, kills_a_run=2)
-        with faults(proxy, rng) as seen:
-            outcome = chaos.run_disturbed(disturbed, "run", rng, expected)
+def test_chaos_on_s3_where_requests_fail(setting: chaos.Setting, s3: S3Server) -> None:
+    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"), setting)
+    with start_proxy(s3) as proxy:
+        proxy.inject_every(5, seed=1)
+        disturbed = setting._replace(runs=s3.new_bucket(), storage=proxy.storage, kills_a_run=2, workers=2)
+        outcome = chaos.run_disturbed(disturbed, "run", random.Random(1), expected)
         requests = disturbed.run("run").read_json(MANIFEST)["s3_requests"]
     assert outcome.faults == []
     assert outcome.killed.total() == 2
-    assert len(seen) >= 4 and seen.total() > 20
+    assert len(proxy.seen()) >= 4 and sum(proxy.seen().values()) > 20
     assert requests["PutObject"] > 0

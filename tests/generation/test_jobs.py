@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.s3_server import S3Server, free_ports
 from medreason_dist.config import Config
 from medreason_dist.generation.inspection import inspect_run
 from medreason_dist.storage import MANIFEST, Folder
-from tests.conftest import ROOT, S3Server, free_ports
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
 

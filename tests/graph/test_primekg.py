@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from benchmarks.s3_server import S3Server
 from medreason_dist.errors import SourceError
 from medreason_dist.graph import primekg
 from medreason_dist.graph.primekg import KnowledgeGraph, parse_source
 from medreason_dist.graph.source import COLUMNS, open_source
 from medreason_dist.graph.wrong_rows import find_wrong_rows, to_table
 from medreason_dist.schemas import EDGES, NODES, WRONG_ROWS
-from tests.conftest import S3Server
 from tests.graph.small import Edge, random_edges, row, to_csv
 
 INDICATION = ("indication", "indication")

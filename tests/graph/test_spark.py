@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyspark
 import pytest
 
+from benchmarks.s3_server import S3Server
 from medreason_dist.config import (
     Config,
     GraphConfig,
@@ -25,7 +26,7 @@ from medreason_dist.graph.spark import open_engine
 from medreason_dist.graph.spark.session import maven_coordinate, plan_conf, spark_uri, start_session
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.storage import Folder
-from tests.conftest import ROOT, S3Server
+from tests.conftest import ROOT
 from tests.graph.small import all_hops, plan, row, to_csv
 
 if TYPE_CHECKING:

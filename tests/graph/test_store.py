@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.s3_server import S3Server
 from medreason_dist.config import GraphConfig, Lookup
 from medreason_dist.errors import GraphError
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.schemas import NODES
 from medreason_dist.storage import MANIFEST
-from tests.conftest import S3Server
 from tests.graph.small import Edge, all_hops, networkx_hops, plan, random_edges, row, to_csv
 
 EDGES: list[Edge] = [

@@ -35,7 +35,7 @@ from medreason_dist.schemas import DROPPED, QUESTIONS, Dataset
 from medreason_dist.storage import Folder
 
 if TYPE_CHECKING:
-    from tests.conftest import S3Server
+    from benchmarks.s3_server import S3Server
 
 SHARED_SOURCES = {
     "medqa": "qa/medqa.jsonl",

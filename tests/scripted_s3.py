@@ -1,16 +1,10 @@
-"""What may go wrong on the way to S3: a proxy that makes it happen, and answers without a server."""
+"""What S3 may answer, without a server."""
 
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -19,41 +13,6 @@ from botocore.compat import HTTPHeaders
 from medreason_dist.config import StorageConfig
 from medreason_dist.storage import Folder
 from medreason_dist.storage.s3 import Connection, Objects
-from tests.conftest import S3Server, await_health, free_ports
-
-
-@dataclass(frozen=True)
-class FaultProxy:
-    """A running proxy before an S3 server; ``storage`` goes through it."""
-
-    storage: StorageConfig
-    control: str
-
-    def inject(self, *faults: dict[str, Any]) -> None:
-        """Replaces the faults to come: ``match`` (of method and path), ``kind``, ``times`` and the kind's own keys."""
-        request = urllib.request.Request(self.control, json.dumps(faults).encode(), method="PUT")
-        urllib.request.urlopen(request).close()
-
-    def seen(self) -> dict[str, int]:
-        """Returns how many faults there were since the last :meth:`inject`, by kind."""
-        with urllib.request.urlopen(self.control) as answer:
-            seen: dict[str, int] = json.load(answer)["seen"]
-        return seen
-
-
-@contextmanager
-def start_proxy(s3: S3Server, script: Path, log: Path) -> Iterator[FaultProxy]:
-    """Runs ``s3_fault_proxy.py``; ends it with the context."""
-    port, control_port = free_ports(2)
-    upstream = s3.endpoint_url.rpartition(":")[2]
-    command = [sys.executable, str(script), str(port), upstream, str(control_port)]
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
-        try:
-            control = f"http://127.0.0.1:{control_port}/faults"
-            await_health(process, control, log, seconds=60)
-            yield FaultProxy(replace(s3.storage, endpoint_url=f"http://127.0.0.1:{port}"), control)
-        finally:
-            process.kill()
 
 
 @dataclass(frozen=True)
