@@ -113,8 +113,8 @@ def main() -> None:
     parser.add_argument("--vllm", action="store_true", help="the quickstart's model instead of a script")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        # Two minutes and 1,536 questions undisturbed, or what is under way at a kill is a large part of all.
-        setting = Setting(Path(name), copies=48, workers=2, kills_a_run=10, longest_s=20)
+        # Minutes and thousands of questions, or what is under way at a kill is a large part of all.
+        setting = Setting(Path(name), copies=320, workers=2, kills_a_run=10, longest_s=30)
         if options.vllm:
             setting = setting._replace(copies=1, workers=1, kills_a_run=5, longest_s=30, vllm=True)
         prepare(setting)

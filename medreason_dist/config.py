@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -328,6 +328,10 @@ class EngineConfig:
     """Environment variables that vLLM reads when it starts, such as ``VLLM_CPU_KVCACHE_SPACE``."""
 
 
+VLLM_GPU_MEMORY_UTILIZATION: Final = 0.92
+"""What vLLM 0.32 takes by default."""
+
+
 @dataclass(frozen=True)
 class WorkersConfig:
     """The Ray actors of ``generate``."""
@@ -548,6 +552,23 @@ def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
+def _require_gpus(config: Config) -> None:
+    """Raises :class:`ConfigError` where a worker's GPUs are not those that its engines take."""
+    num_gpus = config.workers.num_gpus
+    engines = [each for each in (config.engine, config.judge) if each and each.kind is EngineKind.vllm]
+    if not engines or num_gpus <= 0:
+        return
+    wanted = max(each.tensor_parallel_size * int(each.vllm_args.get("pipeline_parallel_size", 1)) for each in engines)
+    if wanted > 1 and num_gpus != wanted:
+        what = f"tensor_parallel_size and pipeline_parallel_size make {wanted} GPUs, a worker has {num_gpus:g}"
+        raise ConfigError(what, "workers.num_gpus", f"set workers.num_gpus={wanted}")
+    share = sum(each.gpu_memory_utilization or VLLM_GPU_MEMORY_UTILIZATION for each in engines)
+    if share > min(num_gpus, 1):
+        what = f"a worker's engines would take {share:g} of a GPU's memory, its part is {min(num_gpus, 1):g}"
+        remedy = "lower gpu_memory_utilization of engine (and judge), or give each worker more of workers.num_gpus"
+        raise ConfigError(what, "engine.gpu_memory_utilization", remedy)
+
+
 def _require_ranges(config: Config) -> None:
     at_least_one = {
         "run.shard_questions": config.run.shard_questions,
@@ -570,6 +591,7 @@ def _require_ranges(config: Config) -> None:
     for key, number in at_least_one.items():
         if number is not None and number < 1:
             raise ConfigError(f"config key '{key}' is {number}", remedy="it must be 1 or more")
+    _require_gpus(config)
     if config.storage.sse not in (None, "AES256", "aws:kms"):
         raise ConfigError(f"config key 'storage.sse' is '{config.storage.sse}'", remedy="null, AES256 or aws:kms")
     if config.storage.sse_kms_key_id is not None and config.storage.sse != "aws:kms":

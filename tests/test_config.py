@@ -65,7 +65,7 @@ def test_judge_is_none_or_an_engine_of_its_own() -> None:
 
 
 def test_result_is_frozen_throughout() -> None:
-    config = load("judge.model=b")
+    config = load("judge.model=b", "workers.num_gpus=0")
     for section in [config, *(getattr(config, item.name) for item in dataclasses.fields(config))]:
         name = dataclasses.fields(section)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -153,6 +153,33 @@ def test_counts_start_at_1(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pairs", "where", "part"),
+    [
+        ("engine.tensor_parallel_size=4", "workers.num_gpus", "make 4 GPUs, a worker has 1"),
+        ("engine.tensor_parallel_size=2 engine.vllm_args.pipeline_parallel_size=2 workers.num_gpus=2", "", "make 4"),
+        ("workers.num_gpus=0.5", "engine.gpu_memory_utilization", "would take 0.92 of a GPU's memory, its part is 0.5"),
+        ("judge.model=b judge.kind=vllm", "engine.gpu_memory_utilization", "would take 1.84"),
+    ],
+)
+def test_engines_that_do_not_fit_a_workers_gpus(pairs: str, where: str, part: str) -> None:
+    error = refuse("engine.kind=vllm", *pairs.split())
+    assert part in error.what and where in error.where
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        "engine.kind=vllm engine.tensor_parallel_size=4 workers.num_gpus=4",
+        "engine.kind=vllm engine.tensor_parallel_size=2 workers.num_gpus=0",
+        "engine.kind=vllm engine.gpu_memory_utilization=0.45 workers.num_gpus=0.5",
+        "engine.kind=openai engine.tensor_parallel_size=4",
+    ],
+)
+def test_engines_that_fit(pairs: str) -> None:
+    load(*pairs.split())
+
+
+@pytest.mark.parametrize(
     "content", [b"a: [1", b"run: \xff", b"- 1", b"5", b"run: {limit: 1}\nrun: {limit: 2}", b"\trun:"]
 )
 def test_unreadable_file(tmp_path: Path, content: bytes) -> None:
@@ -171,7 +198,9 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_shown_config_loads_to_the_same(tmp_path: Path) -> None:
-    config = load("run.limit=7", "judge.model=b", "spark.conf.spark.driver.memory=4g", "engine.env.A=1")
+    config = load(
+        "run.limit=7", "judge.kind=openai", "judge.model=b", "spark.conf.spark.driver.memory=4g", "engine.env.A=1"
+    )
     path = tmp_path / "c.yaml"
     path.write_text(show_config(config), encoding="utf-8")
     assert load_config(Config, path) == config
@@ -195,7 +224,7 @@ def test_keys_of_the_design_exist() -> None:
 
 
 def test_neutral_keys_do_not_touch_the_results() -> None:
-    base = result_keys(load("judge.model=b", "engine.model=a"))
+    base = result_keys(load("judge.kind=openai", "judge.model=b", "engine.model=a"))
     neutral = [
         "run.uri=elsewhere",
         "run.limit=5",
@@ -209,7 +238,7 @@ def test_neutral_keys_do_not_touch_the_results() -> None:
         "storage.endpoint_url=http://localhost:3",
         "graph.uri=other",
     ]
-    assert result_keys(load("judge.model=b", "engine.model=a", *neutral)) == base
+    assert result_keys(load("judge.kind=openai", "judge.model=b", "engine.model=a", *neutral)) == base
 
 
 @pytest.mark.parametrize(
@@ -227,8 +256,8 @@ def test_neutral_keys_do_not_touch_the_results() -> None:
 )
 def test_other_keys_do(pair: str) -> None:
     before, after = (
-        result_keys(load("judge.model=b", "engine.model=a")),
-        result_keys(load("judge.model=b", "engine.model=a", pair)),
+        result_keys(load("judge.kind=openai", "judge.model=b", "engine.model=a")),
+        result_keys(load("judge.kind=openai", "judge.model=b", "engine.model=a", pair)),
     )
     differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     name = pair.partition("=")[0]

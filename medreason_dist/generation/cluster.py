@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
+from typing import Final
 
 import ray
 from ray.data import DataContext
@@ -13,19 +15,30 @@ from ray.data import DataContext
 from medreason_dist.config import EmbeddingsConfig, WorkersConfig
 from medreason_dist.errors import ConfigError, find_cause
 
+logger = logging.getLogger(__name__)
+
+CONNECT_S: Final = 10.0
+"""Seconds that a cluster's head has to take a connection."""
+
 
 def connect(actors: WorkersConfig | EmbeddingsConfig) -> None:
     """Connects to the cluster of ``RAY_ADDRESS`` (``ray job submit`` sets it), or starts Ray on this machine.
 
     ``actors`` says what one actor of the job needs. Raises :class:`ConfigError` where this machine has less, for which
-    Ray would wait for ever; a cluster may still grow.
+    Ray would wait for ever; a cluster may still grow, so that there it is a warning. Raises it too for a cluster that
+    does not answer or has other versions of Ray or Python.
     """
     if not ray.is_initialized():
-        if "RAY_ADDRESS" in os.environ:
-            ray.init()
+        if address := os.environ.get("RAY_ADDRESS"):
+            _join(address)
+            if (lack := _find_lack(actors)) is not None:
+                logger.warning("%s: waiting for one that has", lack[1])
         else:
             _start()
-            _require_resources(actors)
+            if (lack := _find_lack(actors)) is not None:
+                key, what = lack
+                remedy = f"lower {key} (num_gpus=0 runs on CPU), or set RAY_ADDRESS to a cluster that has them"
+                raise ConfigError(what, key, remedy)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -54,13 +67,31 @@ def _start() -> None:
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
 
 
-def _require_resources(actors: WorkersConfig | EmbeddingsConfig) -> None:
+def _join(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        # ray.init itself tries for more than two minutes and then ends the process.
+        try:
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except OSError as error:
+            remedy = "start the head, correct RAY_ADDRESS, or unset it to run on this machine"
+            raise ConfigError(f"Ray's head does not answer: {error}", f"RAY_ADDRESS={address}", remedy) from None
+    try:
+        ray.init()
+    except RuntimeError as error:
+        if "Version mismatch" not in str(error):
+            raise
+        remedy = "install the cluster's versions here, or submit with `ray job submit`, which runs on the cluster"
+        raise ConfigError(str(error), f"RAY_ADDRESS={address}", remedy) from None
+
+
+def _find_lack(actors: WorkersConfig | EmbeddingsConfig) -> tuple[str, str] | None:
+    """Returns the config's key, and what is wrong, where no node has what one actor needs."""
     section = "workers" if isinstance(actors, WorkersConfig) else "embeddings"
-    there = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, resource, wanted in (("num_gpus", "GPU", actors.num_gpus), ("num_cpus", "CPU", actors.num_cpus)):
-        if wanted > there.get(resource, 0):
-            raise ConfigError(
-                f"an actor needs {wanted:g} {resource}s, this machine has {there.get(resource, 0):g}",
-                f"{section}.{key}",
-                f"lower {section}.{key} (num_gpus=0 runs on CPU), or set RAY_ADDRESS to a cluster that has them",
-            )
+        most = max((node.get(resource, 0) for node in nodes), default=0)
+        if wanted > most:
+            where = "this machine has" if len(nodes) == 1 else "no node has more than"
+            return f"{section}.{key}", f"an actor needs {wanted:g} {resource}s, {where} {most:g}"
+    return None

@@ -36,8 +36,7 @@ def arguments(config: Config, **places: str) -> list[str]:
 
 
 def run_job(name: str, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **environment}
-    environment.pop("RAY_ADDRESS", None)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | environment
     return subprocess.run(
         [sys.executable, f"jobs/{name}.py", *command],
         capture_output=True,

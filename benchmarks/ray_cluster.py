@@ -1,0 +1,133 @@
+"""A Ray cluster of several nodes on this machine: each a raylet of its own, whose CPUs and GPUs need not be there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from ray.util.state import list_nodes
+
+from benchmarks.s3_server import free_ports
+
+ROOT = Path(__file__).parent.parent
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+class RayNode:
+    """A running node of a cluster."""
+
+    def __init__(self, name: str, folder: Path, *flags: str) -> None:
+        ports = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port")
+        flags += tuple(f"--{port}={number}" for port, number in zip(ports, free_ports(len(ports)), strict=True))
+        self.log = folder / f"{name}.log"
+        command = [RAY, "start", "--block", *flags]
+        with self.log.open("wb") as out:
+            # A folder of its own, where no other Ray of this machine looks for a cluster.
+            environment = {**os.environ, "RAY_TMPDIR": str(folder)}
+            self._process = psutil.Popen(command, stdout=out, stderr=out, env=environment, cwd=ROOT)
+
+    def kill(self) -> None:
+        """Ends all of the node's processes by SIGKILL, as a machine that is taken away does."""
+        with suppress(psutil.NoSuchProcess):
+            for process in [self._process, *self._process.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self._process.wait()
+
+    @property
+    def pids(self) -> set[int]:
+        """Returns the ids of the node's processes."""
+        return {process.pid for process in self._process.children(recursive=True)}
+
+    def require_running(self) -> None:
+        """Raises :class:`RuntimeError`, with the end of its log, for a node that has ended."""
+        if self._process.poll() is not None:
+            raise RuntimeError(f"a Ray node ended: {self.log.read_text(errors='replace')[-2000:]}")
+
+
+class RayCluster:
+    """A head and the nodes that joined it. ``jobs`` is where jobs are submitted."""
+
+    def __init__(self, folder: Path, num_cpus: float) -> None:
+        self._folder = folder
+        port, dashboard, client = free_ports(3)
+        self.address = f"127.0.0.1:{port}"
+        self.jobs = f"http://127.0.0.1:{dashboard}"
+        flags = [f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
+        self.head = RayNode("head", folder, "--head", f"--num-cpus={num_cpus:g}", *flags)
+        self.nodes: list[RayNode] = []
+
+    def start_node(self, num_cpus: float = 1, num_gpus: float = 0) -> RayNode:
+        """Returns a node that has joined."""
+        before = self._alive()
+        flags = [f"--address={self.address}", f"--num-cpus={num_cpus:g}", f"--num-gpus={num_gpus:g}"]
+        node = RayNode(f"node-{len(self.nodes)}", self._folder, *flags)
+        self.nodes.append(node)
+        # One after another: of two that start at once on one machine, now and then one does not get up.
+        while not self._alive() - before:
+            node.require_running()
+            time.sleep(0.5)
+        return node
+
+    def _alive(self) -> set[str]:
+        # One that registers in the very moment counts as missing output.
+        found = list_nodes(address=self.jobs, filters=[("state", "=", "ALIVE")], raise_on_missing_output=False)
+        return {node.node_id for node in found}
+
+    def job(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Runs ``ray job …`` against the cluster, from the project's folder."""
+        command = (command[0], f"--address={self.jobs}", *command[1:])
+        return subprocess.run([RAY, "job", *command], capture_output=True, text=True, cwd=ROOT, check=False)
+
+    def submit(self, submission_id: str, *entrypoint: str) -> None:
+        """Submits a job that goes on by itself; raises where Ray refuses it."""
+        arguments = [f"--submission-id={submission_id}", "--no-wait", "--working-dir=.", "--", *entrypoint]
+        done = self.job("submit", *arguments)
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
+
+    def log(self, submission_id: str) -> str:
+        """Returns what a job has written."""
+        return self.job("logs", submission_id).stdout
+
+    def await_job(self, submission_id: str, seconds: float) -> str:
+        """Waits until a job has ended; returns its last word: ``SUCCEEDED``, ``FAILED`` or ``STOPPED``."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            told = self.job("status", submission_id).stdout
+            for status in ("SUCCEEDED", "FAILED", "STOPPED"):
+                if status in told.upper():
+                    return status
+            time.sleep(1)
+        raise TimeoutError(f"{submission_id} goes on after {seconds:.0f} s: {told}")
+
+    def await_jobs(self) -> None:
+        """Waits until the head takes jobs."""
+        deadline = time.monotonic() + 90
+        while self.job("list").returncode:
+            self.head.require_running()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Ray's head takes no jobs: {self.head.log.read_text(errors='replace')[-2000:]}")
+            time.sleep(1)
+
+
+@contextmanager
+def start_cluster(num_cpus: float = 0) -> Iterator[RayCluster]:
+    """Runs a cluster of a head with so many CPUs; all of it ends with the context."""
+    # Short, for Unix sockets lie in it.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
+        cluster = RayCluster(Path(name), num_cpus)
+        try:
+            cluster.await_jobs()
+            yield cluster
+        finally:
+            # SIGTERM would drain them for half a minute.
+            for node in [*cluster.nodes, cluster.head]:
+                node.kill()
