@@ -21,16 +21,18 @@ RAY = str(Path(sys.executable).parent / "ray")
 
 
 class RayNode:
-    """A running node of a cluster."""
+    """A running node of a cluster. ``metrics`` is where Prometheus would read its metrics, new ones each second."""
 
     def __init__(self, name: str, folder: Path, *flags: str) -> None:
-        ports = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port")
-        flags += tuple(f"--{port}={number}" for port, number in zip(ports, free_ports(len(ports)), strict=True))
+        grpc, listen, metrics = free_ports(3)
+        flags += (f"--dashboard-agent-grpc-port={grpc}", f"--dashboard-agent-listen-port={listen}")
+        flags += (f"--metrics-export-port={metrics}",)
+        self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         self.log = folder / f"{name}.log"
         command = [RAY, "start", "--block", *flags]
         with self.log.open("wb") as out:
             # A folder of its own, where no other Ray of this machine looks for a cluster.
-            environment = {**os.environ, "RAY_TMPDIR": str(folder)}
+            environment = {**os.environ, "RAY_TMPDIR": str(folder), "RAY_metrics_report_interval_ms": "1000"}
             self._process = psutil.Popen(command, stdout=out, stderr=out, env=environment, cwd=ROOT)
 
     def kill(self) -> None:

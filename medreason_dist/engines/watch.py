@@ -13,23 +13,24 @@ class WatchedEngine:
     def __init__(self, engine: Engine) -> None:
         self.model = engine.model
         self._engine = engine
-        self._pending = 0
+        self.pending = 0
+        """Requests that wait for their completions."""
         self._last = 0.0
 
     @property
     def silent_s(self) -> float:
         """Seconds since the last completion, or since the first request that waits; 0 where none does."""
-        return time.monotonic() - self._last if self._pending else 0.0
+        return time.monotonic() - self._last if self.pending else 0.0
 
     async def complete(self, request: Request) -> Completion:
         """See :meth:`medreason_dist.engines.base.Engine.complete`."""
-        if not self._pending:
+        if not self.pending:
             self._last = time.monotonic()
-        self._pending += 1
+        self.pending += 1
         try:
             return await self._engine.complete(request)
         finally:
-            self._pending -= 1
+            self.pending -= 1
             self._last = time.monotonic()
 
     def count_tokens(self, text: str) -> int:

@@ -20,6 +20,7 @@ from medreason_dist.engines import open_engine, require_engine
 from medreason_dist.engines.cache import CachedEngine, CompletionLog
 from medreason_dist.engines.watch import WatchedEngine
 from medreason_dist.errors import EngineDead, StorageError
+from medreason_dist.generation.metrics import Metrics
 from medreason_dist.generation.progress import Order, Progress
 from medreason_dist.generation.shards import write_traces
 from medreason_dist.graph.embeddings import NameEmbeddings
@@ -57,6 +58,7 @@ class Worker:
         self._config = config
         self._run = Folder(config.run.uri, config.storage)
         self._progress = progress
+        self._metrics = Metrics(config.run.uri)
         self._embedding = asyncio.Lock()
         self._engines: list[WatchedEngine] = []
         self._logs: dict[str, CompletionLog] = {}
@@ -119,6 +121,7 @@ class Worker:
             trace = await run_question(question, tools)
         trace["latency_s"] = time.perf_counter() - started
         self._progress.add(trace)
+        self._metrics.add(trace)
         return trace
 
     # What the questions share
@@ -163,6 +166,7 @@ class Worker:
         while True:
             await asyncio.sleep(min(BEAT_S, self._config.run.flush_s))
             stopping = await self._progress.exchange()
+            self._metrics.show(self._engines)
             for log in list(self._logs.values()):
                 if log.is_due(0 if stopping else self._config.run.flush_s):
                     await self._flush(log)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import ray._raylet
 from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
 from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
-from ray._raylet import GcsClient
 
 from benchmarks.ray_cluster import RayCluster, RayNode, start_cluster
 from benchmarks.s3_server import free_ports
@@ -55,6 +57,27 @@ def workers_of(node: RayNode) -> list[psutil.Process]:
     return running
 
 
+METRICS = {
+    "ray_medreason_questions_total{status}",
+    "ray_medreason_tokens_total{kind=completion}",
+    "ray_medreason_tokens_total{kind=prompt}",
+    "ray_medreason_requests_total{stage=extract}",
+    "ray_medreason_engine_requests{run}",
+}
+
+
+def metrics_of(node: RayNode, run: str) -> set[str]:
+    """Returns the names of a run's metrics, each with every one of its tags by itself, and with its value too."""
+    found = set()
+    with urllib.request.urlopen(node.metrics) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("ray_medreason_") and f'run="{run}"' in line:
+                name, _, rest = line.partition("{")
+                for tag, value in re.findall(r'(\w+)="([^"]*)"', rest):
+                    found |= {f"{name}{{{tag}}}", f"{name}{{{tag}={value}}}"}
+    return found
+
+
 def await_true(condition: Callable[[], Any], cluster: RayCluster, job: str) -> None:
     deadline = time.monotonic() + 90
     while not condition():
@@ -85,6 +108,7 @@ def test_a_node_dies_and_another_joins(
     second.kill()
     third = nodes()
     await_true(lambda: workers_of(third), cluster, "dies")
+    await_true(lambda: metrics_of(first, run.uri) >= METRICS, cluster, "dies")
     assert cluster.await_job("dies", seconds=180) == "SUCCEEDED", cluster.log("dies")
     manifest = run.read_json(MANIFEST)
     assert (manifest["questions"], manifest["shards"]) == (32, 8)
@@ -120,7 +144,7 @@ def test_a_head_that_does_not_answer(config: Config) -> None:
 
 
 def test_a_cluster_of_another_ray(config: Config, cluster: RayCluster) -> None:
-    gcs = GcsClient(address=cluster.address)
+    gcs = ray._raylet.GcsClient(address=cluster.address)
     place = {"namespace": KV_NAMESPACE_CLUSTER}
     metadata = gcs.internal_kv_get(CLUSTER_METADATA_KEY, **place)
     gcs.internal_kv_put(CLUSTER_METADATA_KEY, metadata.replace(ray.__version__.encode(), b"2.50.0"), True, **place)

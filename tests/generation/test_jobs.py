@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +13,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.s3_server import S3Server, free_ports
+from benchmarks.ray_cluster import RayCluster, start_cluster
+from benchmarks.s3_server import S3Server
 from medreason_dist.config import Config
 from medreason_dist.generation.inspection import inspect_run
 from medreason_dist.storage import MANIFEST, Folder
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
-
-BIN = Path(sys.executable).parent
 
 
 def arguments(config: Config, **places: str) -> list[str]:
@@ -113,68 +110,31 @@ def test_everything_on_s3(config: Config, s3: S3Server) -> None:
 
 
 @pytest.fixture
-def head() -> Iterator[str]:
-    """A Ray head in processes of its own; yields the address of its dashboard, which takes jobs."""
-    ports = free_ports(6)
-    names = ["port", "dashboard-port", "ray-client-server-port", "metrics-export-port"]
-    names += ["dashboard-agent-grpc-port", "dashboard-agent-listen-port"]
-    flags = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
-    command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", *flags]
-    # A folder of its own, where no other Ray of this machine looks for a cluster; short, for Unix sockets lie in it.
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "head.log"
-        with log.open("wb") as out:
-            environment = {**os.environ, "RAY_TMPDIR": folder}
-            server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
-        try:
-            address = f"http://127.0.0.1:{ports[1]}"
-            _await_jobs(server, address, log)
-            yield address
-        finally:
-            # SIGTERM would drain the head for half a minute.
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+def head() -> Iterator[RayCluster]:
+    """A Ray head in processes of its own, which takes jobs."""
+    with start_cluster(num_cpus=2) as cluster:
+        yield cluster
 
 
-def _await_jobs(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        done = submit(address, "list")
-        if done.returncode == 0:
-            return
-        time.sleep(1)
-    pytest.fail(f"Ray's head did not start: {log.read_text(errors='replace')[-2000:]}")
-
-
-def submit(address: str, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(BIN / "ray"), "job", command[0], f"--address={address}", *command[1:]],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-
-
-def test_ray_job_submit_stop_and_submit_again(config: Config, head: str) -> None:
+def test_ray_job_submit_stop_and_submit_again(config: Config, head: RayCluster) -> None:
     entry = [sys.executable, "jobs/generate.py", *arguments(config), "run.flush_s=0.2", "run.drain_s=1"]
     script = Path(config.engine.model)
     rules = json.loads(script.read_text(encoding="utf-8"))
     script.write_text(json.dumps({"rules": rules, "delay_s": 2.0}), encoding="utf-8")
-    submit(head, "submit", "--submission-id=one", "--no-wait", "--working-dir=.", "--", *entry)
+    head.submit("one", *entry)
     while not list(Path(config.run.uri).glob("completions/*/*.parquet")):
-        assert "FAILED" not in submit(head, "status", "one").stdout
+        assert "FAILED" not in head.job("status", "one").stdout
         time.sleep(0.2)
-    stopped = submit(head, "stop", "one")
+    stopped = head.job("stop", "one")
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-    assert "stopping: up to 1 s for what is under way" in submit(head, "logs", "one").stdout
+    assert "stopping: up to 1 s for what is under way" in head.log("one")
     script.write_text(json.dumps(rules), encoding="utf-8")
-    done = submit(head, "submit", "--working-dir=.", "--", *entry)
+    done = head.job("submit", "--working-dir=.", "--", *entry)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rows read            34" in done.stdout
     manifest: dict[str, Any] = json.loads((Path(config.run.uri) / MANIFEST).read_text(encoding="utf-8"))
     assert (manifest["questions"], manifest["shards"]) == (32, 2)
     assert manifest["usage"]["replayed_tokens"] > 0
-    refused = submit(head, "submit", "--working-dir=.", "--", *entry, "paths.top_k=1")
+    refused = head.job("submit", "--working-dir=.", "--", *entry, "paths.top_k=1")
     assert refused.returncode != 0
     assert "paths.top_k: 3 there, 1 here" in refused.stdout
