@@ -297,7 +297,7 @@ def measure_respent(ledger: Path) -> float:
     tokens: dict[str, int] = {}
     spent = 0
     for line in ledger.read_text().splitlines():
-        stage, seed, count = line.split()
+        stage, seed, count, *_ = line.split()
         tokens[f"{stage} {seed}"] = int(count)
         spent += int(count)
     needed = sum(tokens.values())

@@ -112,11 +112,11 @@ class RayCluster:
 
     def await_jobs(self) -> None:
         """Waits until the head takes jobs."""
-        deadline = time.monotonic() + 90
-        while self.job("list").returncode:
+        deadline = time.monotonic() + 180
+        while (asked := self.job("list")).returncode:
             self.head.require_running()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"Ray's head takes no jobs: {self.head.log.read_text(errors='replace')[-2000:]}")
+                raise TimeoutError(f"Ray's head takes no jobs: {asked.stderr[-2000:]}")
             time.sleep(1)
 
 

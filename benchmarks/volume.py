@@ -1,14 +1,15 @@
-"""What the framework costs a question: ``python -m benchmarks.volume [QUESTIONS]`` (default 20,000).
+"""What the framework costs a question: ``python -m benchmarks.volume [--questions N] [--s3]`` (default 20,000).
 
 The main job on real Ray with a scripted engine that answers at once: questions a second, milliseconds of overhead a
-question, the memory of driver and worker over time, the files that are written, and, where MEDREASON_S3_ENDPOINT names an
-S3 server (with the AWS environment's credentials and an existing bucket MEDREASON_S3_BUCKET), requests to it a question.
+question, the memory of driver and worker over time, the files that are written, and, with ``--s3``, where they lie on a
+real S3 server on this machine, requests to it a question.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,29 +21,30 @@ import psutil
 
 from benchmarks import chaos
 from benchmarks.background import in_background
-from medreason_dist.config import StorageConfig
-from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.storage import MANIFEST
 
 
-def main(questions: int) -> None:
+def main() -> None:
     """Runs and prints the figures."""
-    with tempfile.TemporaryDirectory() as name:
-        copies = -(-questions // len((chaos.ROOT / "examples/quickstart/medqa.jsonl").read_text().splitlines()))
-        setting = chaos.Setting(Path(name), copies=copies, delay_s=0.0, flush_s=5.0)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--questions", type=int, default=20_000)
+    parser.add_argument("--s3", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        rows = len((chaos.ROOT / "examples/quickstart/medqa.jsonl").read_text().splitlines())
+        setting = chaos.Setting(Path(name), copies=-(-options.questions // rows), delay_s=0.0, flush_s=5.0)
         chaos.prepare(setting)
-        pairs = [f"run.limit={questions}", "run.shard_questions=64"]
-        uri, storage = str(setting.folder / "run"), StorageConfig()
-        if endpoint := os.environ.get("MEDREASON_S3_ENDPOINT"):
-            uri = f"s3://{os.environ['MEDREASON_S3_BUCKET']}/volume-{int(time.time())}"
-            storage = StorageConfig(endpoint_url=endpoint, region="us-east-1")
-            pairs += [f"storage.endpoint_url={endpoint}", "storage.region=us-east-1"]
-        command = [sys.executable, "jobs/generate.py", *chaos.arguments(setting, "run"), *pairs, f"run.uri={uri}"]
+        if options.s3:
+            server = stack.enter_context(chaos.faulty_s3(setting.folder)).server
+            setting = setting._replace(runs=server.new_bucket(), storage=server.storage)
+        pairs = [f"run.limit={options.questions}", "run.shard_questions=64"]
+        command = [sys.executable, "jobs/generate.py", *chaos.arguments(setting, "run"), *pairs]
         started = time.monotonic()
         with subprocess.Popen(command, cwd=chaos.ROOT, stdout=subprocess.DEVNULL) as process:
             memory = watch_memory(process)
         if process.returncode:
             raise SystemExit(process.returncode)
-        run = Folder(uri, storage)
+        run = setting.run("run")
         manifest, seconds = run.read_json(MANIFEST), time.monotonic() - started
         print(
             f"{manifest['questions']:,} questions in {seconds:.0f} s: {manifest['questions'] / seconds:,.0f}/s, ",
@@ -81,4 +83,4 @@ def watch_memory(process: subprocess.Popen[bytes]) -> dict[str, list[int]]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
+    main()

@@ -287,10 +287,16 @@ def _annotated_names(source: str, class_name: str) -> list[str]:
     return [n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
 
 
-def test_configs_of_the_project_load() -> None:
+def test_configs_of_the_project_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDREASON_BUCKET", "bucket")
     for path in (ROOT / "configs").glob("*.yaml"):
-        if path.name != "datasets.yaml":
-            assert isinstance(load_config(Config, path), Config)
+        assert isinstance(load_config(Config, path), Config)
+
+
+def test_a_config_that_asks_for_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDREASON_BUCKET", raising=False)
+    with pytest.raises(ConfigError, match="Environment variable 'MEDREASON_BUCKET' not found"):
+        load_config(Config, ROOT / "configs" / "aws.yaml")
 
 
 def test_every_field_has_a_docstring() -> None:

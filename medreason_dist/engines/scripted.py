@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ class ScriptedEngine:
         and whose ``contains``, if any, stands in the request's messages gives the text; ``"does": "die"`` in place of a
         text ends the process, ``"does": "hang"`` never completes. Or an object that has the list as ``rules`` beside
         ``delay_s`` (seconds that a completion takes) and ``ledger`` (a file that gets a line for each request as it begins:
-        stage, seed, tokens that it will have taken).
+        stage, seed, tokens that it will have taken, process, time in seconds since the epoch).
         """
         if not path:
             return cls()
@@ -72,7 +73,7 @@ class ScriptedEngine:
             spent = completion.prompt_tokens + completion.completion_tokens
             # One write of a short line to a file that is open for appending is whole, whoever else appends.
             with Path(self._ledger).open("a", encoding="utf-8") as file:
-                file.write(f"{request.stage} {request.seed} {spent}\n")
+                file.write(f"{request.stage} {request.seed} {spent} {os.getpid()} {time.time():.3f}\n")
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
         return completion

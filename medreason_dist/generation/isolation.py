@@ -1,7 +1,8 @@
 """Shards that ended their worker time and again: which of their questions does it, found by halving.
 
-A killer is rejected with ``engine_error`` and described in ``dead_letters/<question_id>.json``; the others get their
-verdicts. What was completed before comes from the log, so that a half costs little more than the engine's start.
+One that ends its worker twice alone is rejected with ``engine_error`` and described in
+``dead_letters/<question_id>.json``; the others get their verdicts. What was completed before comes from the log, so that a
+half costs little more than the engine's start.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def finish_in_isolation(config: Config, shard: str, progress: Progress) -> Order
     questions = run.read_table(f"questions/{shard}", QUESTIONS).to_pylist()
     worker = _Isolated(config, progress)
     killers: dict[str, str] = {}
+    doubted: set[str] = set()
     halves = _halve([question["question_id"] for question in questions])
     while halves:
         half = halves.pop()
@@ -44,8 +46,12 @@ def finish_in_isolation(config: Config, shard: str, progress: Progress) -> Order
             return order
         if order is None and len(half) > 1:
             halves += _halve(half)
+        elif order is None and half[0] not in doubted:
+            # The machine may have gone just then.
+            doubted.add(half[0])
+            halves.append(half)
         elif order is None:
-            killers[half[0]] = f"the question ended its worker each time, alone too: see {FOLDER}/{half[0]}.json"
+            killers[half[0]] = f"the question ended its worker each time, twice alone: see {FOLDER}/{half[0]}.json"
             if len(killers) > MAX_KILLERS:
                 raise EngineError(f"more than {MAX_KILLERS} questions of {shard} end their worker, each alone")
     for question in questions:
