@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import random
 import re
 import socket
@@ -153,6 +154,8 @@ def _reset(request: web.Request) -> web.Response:
 @contextmanager
 def start_proxy(server: S3Server) -> Iterator[FaultProxy]:
     """Runs a proxy in a thread of this process while the context lasts."""
+    # It logs with a traceback each client that was killed in the middle of a request.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     proxy, ready, loop = FaultProxy(server), threading.Event(), asyncio.new_event_loop()
 
     async def serve() -> None:
