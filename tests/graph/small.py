@@ -14,7 +14,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from medreason_dist.config import Config, GraphConfig, NeighborhoodsConfig, NeighborhoodsEngine
+from medreason_dist.config import Config, GraphConfig, NeighborhoodsConfig, NeighborhoodsEngine, StorageConfig
 from medreason_dist.graph.source import COLUMNS
 from medreason_dist.graph.store import GraphStore
 from medreason_dist.schemas import NEIGHBORHOODS
@@ -64,9 +64,9 @@ def plan(source: Path, graph: Path, **settings: object) -> Config:
     return Config(graph=GraphConfig(source=str(source), uri=str(graph)), neighborhoods=neighborhoods)
 
 
-def read_rows(graph: Path | str) -> pa.Table:
+def read_rows(graph: Path | str, storage: StorageConfig | None = None) -> pa.Table:
     """All rows of the neighborhoods, by seed and hop."""
-    folder = Folder(str(graph)).child("neighborhoods")
+    folder = Folder(str(graph), storage).child("neighborhoods")
     tables = [folder.read_table(name, NEIGHBORHOODS).cast(NEIGHBORHOODS) for name in folder.names(".parquet")]
     return (
         pa.concat_tables([NEIGHBORHOODS.empty_table(), *tables])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import Final
 
 import pyspark
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-from pyspark.errors import PySparkRuntimeError
+from pyspark import SparkConf
+from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -34,14 +36,18 @@ DEFAULTS: Final = {
 def open_session(config: Config) -> Iterator[SparkSession]:
     """Yields the running Spark session, or a new one that ends with the context.
 
-    Raises :class:`ConfigError` where Java is missing, the GraphFrames jar does not exist, Spark does not start, or it
-    has no classes of GraphFrames or, for ``s3://``, of hadoop-aws.
+    Raises :class:`ConfigError` where Java is missing, the GraphFrames jar does not exist, Spark does not start, it has
+    no classes of GraphFrames or, for ``s3://``, of hadoop-aws, or a task finds no Python or not the packages it needs.
     """
     running = SparkSession.getActiveSession()
     session = running or start_session(config.spark, config.storage)
     try:
         _require_classes(session, s3=any(uri.startswith("s3://") for uri in (config.graph.uri, config.graph.source)))
         yield session
+    except (Py4JJavaError, PySparkException) as error:
+        if told := explain_executors(str(error)):
+            raise told from error
+        raise
     finally:
         if running is None:
             session.stop()
@@ -51,13 +57,14 @@ def start_session(config: SparkConfig, storage: StorageConfig) -> SparkSession:
     """Returns a new Spark session with GraphFrames; raises :class:`ConfigError` where it cannot start."""
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
         raise ConfigError("Spark needs Java, and there is none", "JAVA_HOME and PATH", WITHOUT_JAVA)
-    if (config.master or "local").startswith("local"):
+    if not is_submitted() and (config.master or "local").startswith("local"):
         # Spark starts its Python workers as python3 from PATH, which need not be the environment that runs this.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("medreason_dist")
     if config.master:
         builder = builder.master(config.master)
-    for key, value in plan_conf(config, storage).items():
+    submitted = dict(SparkConf().getAll()) if is_submitted() else None
+    for key, value in plan_conf(config, storage, submitted).items():
         builder = builder.config(key, value)
     try:
         return builder.getOrCreate()
@@ -67,12 +74,22 @@ def start_session(config: SparkConfig, storage: StorageConfig) -> SparkSession:
         raise ConfigError(f"Spark did not start: {error}", "spark", remedy) from error
 
 
+def is_submitted() -> bool:
+    """Returns whether spark-submit started this process, whose JVM runs already: it has its jars and gets no others."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
 def _require_classes(session: SparkSession, s3: bool) -> None:
     jvm = session.sparkContext._jvm
     coordinate = f"org.apache.hadoop:hadoop-aws:{jvm.org.apache.hadoop.util.VersionInfo.getVersion()}"
-    needed = [("org.graphframes.GraphFrame", "GraphFrames", "correct spark.graphframes_jar, or set it to null")]
+    remedy = "correct spark.graphframes_jar, or set it to null"
+    if is_submitted():
+        remedy = f"give spark-submit --jars, or --packages {maven_coordinate(pyspark.__version__)}"
+    needed = [("org.graphframes.GraphFrame", "GraphFrames", remedy)]
     if s3:
-        remedy = f"set spark.conf.spark.jars.packages={coordinate}"
+        remedy = f"give spark-submit --packages {coordinate}"
+        if not is_submitted():
+            remedy = f"set spark.conf.spark.jars.packages={coordinate}"
         needed.append(("org.apache.hadoop.fs.s3a.S3AFileSystem", "hadoop-aws, which s3:// needs", remedy))
     for name, what, remedy in needed:
         try:
@@ -81,16 +98,36 @@ def _require_classes(session: SparkSession, s3: bool) -> None:
             raise ConfigError(f"Spark has no {what}: there is no class {name}", "spark.jars", remedy) from error
 
 
-def plan_conf(config: SparkConfig, storage: StorageConfig) -> dict[str, str]:
+def explain_executors(error: str) -> ConfigError | None:
+    """Returns what a failed task says of the executors' Python, or None where that is not at fault."""
+    used = f"PYSPARK_PYTHON={os.environ.get('PYSPARK_PYTHON', '')}"
+    pack = "scripts/pack_environment spark; spark-submit --archives spark.tar.gz#environment"
+    if missing := re.search(r"ModuleNotFoundError: No module named '([^']+)'", error):
+        package = missing[1].partition(".")[0]
+        remedy = pack if package != "medreason_dist" else "spark-submit --py-files medreason_dist.zip"
+        return ConfigError(f"the executors' Python has no {package}", used, f"{remedy} (docs/graph.md)")
+    if missing := re.search(r'Cannot run program "([^"]+)"', error):
+        return ConfigError(f"the executors have no Python at {missing[1]}", used, f"{pack} (docs/graph.md)")
+    if versions := re.search(r"different version:? \(?([^)]+?)\)? than that in driver:? (\d+\.\d+)", error):
+        what = f"the executors' Python is {versions[1].replace(', ', '.')}, the driver's {versions[2]}"
+        return ConfigError(what, used, "give both the same: PYSPARK_PYTHON and PYSPARK_DRIVER_PYTHON (docs/graph.md)")
+    return None
+
+
+def plan_conf(config: SparkConfig, storage: StorageConfig, submitted: dict[str, str] | None = None) -> dict[str, str]:
     """Returns the Spark properties of a session: ours, and over them those of ``spark.conf``.
 
-    Jars and packages are added to, not replaced. Raises :class:`ConfigError` for a jar file that does not exist.
+    Jars and packages are added to, not replaced. Of the properties that spark-submit has set, where there is one, ours
+    replace none, and jars are its own. Raises :class:`ConfigError` for a jar file that does not exist.
     """
     conf = DEFAULTS | _plan_s3a(storage)
     if (config.master or "").startswith("local"):
         # Spark's 200 are made for clusters: two cores spend most of a small shuffle on starting its tasks.
         conf["spark.sql.shuffle.partitions"] = str(4 * (os.cpu_count() or 1))
+    conf = {key: value for key, value in conf.items() if key not in (submitted or {})}
     conf |= {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in leaves(config.conf)}
+    if submitted is not None:
+        return conf
     if (jar := config.graphframes_jar) is not None:
         if "://" not in jar and not Path(jar).is_file():
             remedy = "correct the path, or set spark.graphframes_jar=null to fetch it from Maven"
