@@ -18,6 +18,8 @@ from benchmarks.s3_server import free_ports
 
 ROOT = Path(__file__).parent.parent
 RAY = str(Path(sys.executable).parent / "ray")
+# Ray 2.60 takes tokens as soon as there is a file ~/.ray/auth_token.
+ENVIRONMENT = {"RAY_AUTH_MODE": "disabled"}
 
 
 class RayNode:
@@ -32,7 +34,8 @@ class RayNode:
         command = [RAY, "start", "--block", *flags]
         with self.log.open("wb") as out:
             # A folder of its own, where no other Ray of this machine looks for a cluster.
-            environment = {**os.environ, "RAY_TMPDIR": str(folder), "RAY_metrics_report_interval_ms": "1000"}
+            environment = {**os.environ, **ENVIRONMENT, "RAY_TMPDIR": str(folder)}
+            environment["RAY_metrics_report_interval_ms"] = "1000"
             self._process = psutil.Popen(command, stdout=out, stderr=out, env=environment, cwd=ROOT)
 
     def kill(self) -> None:
@@ -86,7 +89,14 @@ class RayCluster:
     def job(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs ``ray job …`` against the cluster, from the project's folder."""
         command = (command[0], f"--address={self.jobs}", *command[1:])
-        return subprocess.run([RAY, "job", *command], capture_output=True, text=True, cwd=ROOT, check=False)
+        return subprocess.run(
+            [RAY, "job", *command],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **ENVIRONMENT},
+            check=False,
+        )
 
     def submit(self, submission_id: str, *entrypoint: str) -> None:
         """Submits a job that goes on by itself; raises where Ray refuses it."""

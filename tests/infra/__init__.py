@@ -1,0 +1,1 @@
+"""Tests of infra/terraform, none of which reaches a cloud."""
