@@ -186,7 +186,10 @@ def arguments(setting: Setting, run: str) -> list[str]:
         "run.flush_s": setting.flush_s,
         "workers.count": setting.workers,
         "graph.uri": folder / "graph",
-        "questions.sources": f"{{medqa: {folder / 'medqa.jsonl'}}}",
+        "questions.sources.medqa": folder / "medqa.jsonl",
+        # Whole paths: of several Ray nodes on one machine one may read the working directory while another unpacks it.
+        "questions.sources.medmcqa": ROOT / "examples/quickstart/medmcqa.jsonl",
+        "questions.sources.huatuo": ROOT / "examples/quickstart/huatuo_o1.jsonl",
     }
     if not setting.vllm:
         pairs |= {"engine.kind": "scripted", "engine.model": folder / "script.json"}

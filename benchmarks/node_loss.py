@@ -49,9 +49,9 @@ def await_traces(cluster: RayCluster, setting: chaos.Setting, questions: int) ->
     """Waits until the traces of so many questions are written."""
     folder = setting.run("nodes").child("traces")
     while 16 * len(folder.names(".parquet")) < questions:
-        if "FAILED" in cluster.job("status", "nodes").stdout:
+        if "FAILED" in cluster.job("status", "nodes").stdout.upper():
             raise SystemExit(cluster.log("nodes"))
-        time.sleep(1)
+        time.sleep(2)
 
 
 def tell(what: str) -> None:

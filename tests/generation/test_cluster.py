@@ -81,7 +81,9 @@ def metrics_of(node: RayNode, run: str) -> set[str]:
 def await_true(condition: Callable[[], Any], cluster: RayCluster, job: str) -> None:
     deadline = time.monotonic() + 90
     while not condition():
-        assert time.monotonic() < deadline and "FAILED" not in cluster.job("status", job).stdout, cluster.log(job)
+        assert time.monotonic() < deadline and "FAILED" not in cluster.job("status", job).stdout.upper(), cluster.log(
+            job
+        )
         time.sleep(0.2)
 
 
