@@ -47,6 +47,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @given(edges=random_edges())
 def test_local_is_networkx(edges: list[Edge], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("graph")

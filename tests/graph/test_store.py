@@ -75,6 +75,7 @@ def test_hops_of_every_node(seeds: list[int] | None, tmp_path: Path) -> None:
     assert all(hop.dtype == np.int32 for hop in all_hops(store, 40))
 
 
+@pytest.mark.slow
 @given(edges=random_edges())
 def test_hops_and_relations_of_random_graphs(edges: list[Edge], tmp_path_factory: pytest.TempPathFactory) -> None:
     store = build(tmp_path_factory.mktemp("store"), edges, radius=3)
@@ -87,6 +88,7 @@ def test_hops_and_relations_of_random_graphs(edges: list[Edge], tmp_path_factory
             assert store.relations(node, other) == tuple(sorted(held))
 
 
+@pytest.mark.slow
 @given(edges=random_edges(), data=st.data())
 def test_edges_between_sets_of_nodes(
     edges: list[Edge], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
