@@ -49,7 +49,7 @@ def await_traces(cluster: RayCluster, setting: chaos.Setting, questions: int) ->
     """Waits until the traces of so many questions are written."""
     folder = setting.run("nodes").child("traces")
     while 16 * len(folder.names(".parquet")) < questions:
-        if "FAILED" in cluster.job("status", "nodes").stdout.upper():
+        if cluster.status("nodes") == "FAILED":
             raise SystemExit(cluster.log("nodes"))
         time.sleep(2)
 

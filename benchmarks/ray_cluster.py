@@ -109,16 +109,19 @@ class RayCluster:
         """Returns what a job has written."""
         return self.job("logs", submission_id).stdout
 
+    def status(self, submission_id: str) -> str:
+        """Returns the last word of a job that has ended: ``SUCCEEDED``, ``FAILED`` or ``STOPPED``; "" before."""
+        told = self.job("status", submission_id).stdout.upper()
+        return next((status for status in ("SUCCEEDED", "FAILED", "STOPPED") if status in told), "")
+
     def await_job(self, submission_id: str, seconds: float) -> str:
         """Waits until a job has ended; returns its last word: ``SUCCEEDED``, ``FAILED`` or ``STOPPED``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            told = self.job("status", submission_id).stdout
-            for status in ("SUCCEEDED", "FAILED", "STOPPED"):
-                if status in told.upper():
-                    return status
+            if status := self.status(submission_id):
+                return status
             time.sleep(1)
-        raise TimeoutError(f"{submission_id} goes on after {seconds:.0f} s: {told}")
+        raise TimeoutError(f"{submission_id} goes on after {seconds:.0f} s: {self.log(submission_id)[-2000:]}")
 
     def await_jobs(self) -> None:
         """Waits until the head takes jobs."""

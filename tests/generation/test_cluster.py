@@ -81,9 +81,7 @@ def metrics_of(node: RayNode, run: str) -> set[str]:
 def await_true(condition: Callable[[], Any], cluster: RayCluster, job: str) -> None:
     deadline = time.monotonic() + 90
     while not condition():
-        assert time.monotonic() < deadline and "FAILED" not in cluster.job("status", job).stdout.upper(), cluster.log(
-            job
-        )
+        assert time.monotonic() < deadline and cluster.status(job) != "FAILED", cluster.log(job)
         time.sleep(0.2)
 
 
