@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 VICTIMS = {"driver": "jobs/generate.py", "worker": "ray::MapWorker", "raylet": "/raylet/raylet"}
 """What stands in the command of each kind of process."""
 ENGINE = {"engine": "VLLM::EngineCore"}
-TOOK = ("usage", "latency_s")
+TOOK = ("usage", "latency_s", "finished_at")
 """Columns that say what a row took, not what it holds."""
 ONE_IN = 20
 """Requests to S3 of which one fails."""
@@ -139,7 +139,7 @@ def faulty_s3(folder: Path) -> Iterator[FaultProxy]:
 
 def disturb(setting: Setting, kills: int, seed: int, proxy: FaultProxy | None) -> bool:
     """Prints what undisturbed and disturbed runs came to; returns whether anything differed."""
-    expected = read_rows(run_undisturbed(setting, "calm"), setting)
+    expected = read_rows(run_undisturbed(setting, "calm"), setting.vllm)
     outcomes: list[Outcome] = []
     if proxy is not None:
         proxy.inject_every(ONE_IN, seed)
@@ -276,7 +276,7 @@ def kill(driver: psutil.Popen, named: str, rng: random.Random) -> int:
 
 def compare(expected: list[dict[str, Any]], run: Folder, setting: Setting) -> list[str]:
     """Returns what of a run is lost, twice, or other than expected."""
-    rows = read_rows(run, setting)
+    rows = read_rows(run, setting.vllm)
     identities = Counter(row["question_id"] for row in rows)
     wanted = {row["question_id"]: row for row in expected}
     faults = [f"{identity} is there {count} times" for identity, count in identities.items() if count > 1]
@@ -287,12 +287,12 @@ def compare(expected: list[dict[str, Any]], run: Folder, setting: Setting) -> li
     return faults
 
 
-def read_rows(run: Folder, setting: Setting) -> list[dict[str, Any]]:
+def read_rows(run: Folder, vllm: bool = False) -> list[dict[str, Any]]:
     """Returns a run's traces, those columns of them that are the same in every run."""
     folder = run.child("traces")
-    rows = [row for name in folder.names(".parquet") for row in folder.read_table(name, TRACES).to_pylist()]
-    kept = [name for name in TRACES.names if (name in QUESTIONS.names if setting.vllm else name not in TOOK)]
-    return [{name: row[name] for name in kept} for row in rows]
+    kept = [name for name in TRACES.names if (name in QUESTIONS.names if vllm else name not in TOOK)]
+    tables = (folder.read_table(name, TRACES).select(kept) for name in folder.names(".parquet"))
+    return [row for table in tables for row in table.to_pylist()]
 
 
 def measure_respent(ledger: Path) -> float:

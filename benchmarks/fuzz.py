@@ -26,10 +26,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medreason_dist.config import Config, StorageConfig, load_config
+from medreason_dist.config import Config, DecontaminationConfig, QuestionsConfig, StorageConfig, load_config
 from medreason_dist.engines.base import Completion, FinishReason, Request, replace_surrogates
 from medreason_dist.engines.scripted import Reply, ScriptedEngine, least_text
 from medreason_dist.errors import SourceError
+from medreason_dist.questions.decontamination import BenchmarkIndex
 from medreason_dist.questions.prepare import select_questions
 from medreason_dist.questions.readers import read_source
 from medreason_dist.reasoning.linking import Nearest
@@ -56,6 +57,7 @@ VALUES: Final[tuple[Any, ...]] = (
     "\ud800", "\x00", [], {}, [[]], [None], {"A": "x"}, {"A": "x", "B": "x"}, {"": ""}, {"contexts": []}, "x" * 100_000,
 )  # fmt: skip
 BYTES: Final = (b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b'"', b"{", b"\x85")
+NO_BENCHMARKS: Final = BenchmarkIndex((), DecontaminationConfig())
 MORE_ROWS: Final[dict[str, list[dict[str, Any]]]] = {
     "pubmedqa_artificial": [ROWS["pubmedqa"]],
     "pubmedqa": [{"QUESTION": "Is it?", "CONTEXTS": ["We asked."], "LONG_ANSWER": "It is.", "final_decision": "maybe"}],
@@ -128,7 +130,8 @@ def try_row(seed: int, folder: Path) -> str:
     path = folder / "rows.jsonl"
     path.write_bytes(json.dumps(rows[0]).encode() + b"\n" + fuzz_line(rng, rng.choice(rows)) + b"\n")
     try:
-        selection = select_questions(read_source(dataset, str(path), StorageConfig()), {}, None)
+        source = list(read_source(dataset, str(path), StorageConfig()))
+        selection = select_questions(source, NO_BENCHMARKS, QuestionsConfig())
     except SourceError:
         return "SourceError"
     assert len(selection.questions) + len(selection.dropped) == 2, "a row is lost"
@@ -217,7 +220,7 @@ def try_completion(seed: int) -> str:
     stages = rng.sample(list(Stage), rng.choice((1, 1, 1, 2, 6)))
     row = asyncio.run(run_question(question, open_tools(fuzz_reply(rng, stages), rng)))
     asked = {"question_id": question.question_id, "question": question.question, "answer": question.answer}
-    require_same(pa.Table.from_pylist([{**asked, **row, "latency_s": 0.0}], TRACES))
+    require_same(pa.Table.from_pylist([{**asked, **row, "latency_s": 0.0, "finished_at": None}], TRACES))
     return str(row["reject_reason"] or row["status"])
 
 

@@ -38,7 +38,7 @@ def main() -> None:
         print(cluster.log("nodes"))
         tell(f"the job {status}")
         run = setting.run("nodes")
-        faults = chaos.compare(chaos.read_rows(calm, setting), run, setting)
+        faults = chaos.compare(chaos.read_rows(calm), run, setting)
         manifest = run.read_json(MANIFEST)
         print({key: manifest[key] for key in ("questions", "accepted", "rejected", "shards")}, f"faults: {faults or 0}")
         print(f"spent again: {chaos.measure_respent(setting.ledger('nodes')):.2%} of all tokens")

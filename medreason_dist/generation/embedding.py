@@ -10,11 +10,11 @@ import pyarrow as pa
 import ray.data
 
 from medreason_dist.config import Config, EmbeddingsConfig
-from medreason_dist.generation import cluster
 from medreason_dist.graph import embeddings
 from medreason_dist.graph.store import require_manifest
 from medreason_dist.schemas import NODES
 from medreason_dist.storage import Folder
+from medreason_dist.streaming import cluster
 
 PART_ROWS: Final = 16_384
 """Rows of one Parquet file, and of one block that an actor takes."""

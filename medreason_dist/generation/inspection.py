@@ -9,12 +9,12 @@ from typing import Any
 
 from medreason_dist.engines import cache
 from medreason_dist.errors import MedReasonError, ReconcileError, RunError
-from medreason_dist.generation import isolation
 from medreason_dist.generation.manifest import READERS
-from medreason_dist.generation.plan import Plan, read_plan
 from medreason_dist.generation.shards import Totals, count_shard
 from medreason_dist.schemas import RejectReason, Status
 from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.streaming import isolation
+from medreason_dist.streaming.plan import Plan, read_plan
 
 
 @dataclass(frozen=True)

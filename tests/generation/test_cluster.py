@@ -19,12 +19,12 @@ import ray._raylet
 from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
 from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
 
+from benchmarks import chaos
 from benchmarks.ray_cluster import RayCluster, RayNode, start_cluster
 from benchmarks.s3_server import free_ports
 from medreason_dist.config import Config
 from medreason_dist.generation.inspection import inspect_run
 from medreason_dist.generation.pipeline import generate
-from medreason_dist.schemas import TRACES
 from medreason_dist.storage import MANIFEST, Folder
 from tests.generation.conftest import SCRIPT
 from tests.generation.test_jobs import arguments, run_job
@@ -85,18 +85,12 @@ def await_true(condition: Callable[[], Any], cluster: RayCluster, job: str) -> N
         time.sleep(0.2)
 
 
-def read_rows(run: Folder) -> list[dict[str, Any]]:
-    folder = run.child("traces")
-    rows = [row for name in folder.names(".parquet") for row in folder.read_table(name, TRACES).to_pylist()]
-    return [{name: value for name, value in row.items() if name not in ("usage", "latency_s")} for row in rows]
-
-
 def test_a_node_dies_and_another_joins(
     config: Config, cluster: RayCluster, nodes: Callable[..., RayNode], tmp_path: Path
 ) -> None:
     config = replace(config, run=replace(config.run, shard_questions=4))
     generate(config)
-    expected = read_rows(Folder(config.run.uri))
+    expected = chaos.read_rows(Folder(config.run.uri))
     Path(config.engine.model).write_text(json.dumps({"rules": SCRIPT, "delay_s": 1.5}), encoding="utf-8")
     run = Folder(str(tmp_path / "on the cluster"))
     first, second = nodes(), nodes()
@@ -112,7 +106,7 @@ def test_a_node_dies_and_another_joins(
     assert cluster.await_job("dies", seconds=180) == "SUCCEEDED", cluster.log("dies")
     manifest = run.read_json(MANIFEST)
     assert (manifest["questions"], manifest["shards"]) == (32, 8)
-    assert read_rows(run) == expected
+    assert chaos.read_rows(run) == expected
     assert manifest["usage"]["replayed_tokens"] > 0
     assert not inspect_run(run).faults
 

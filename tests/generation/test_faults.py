@@ -170,7 +170,7 @@ def setting(tmp_path: Path) -> chaos.Setting:
 
 @pytest.mark.model
 def test_chaos(setting: chaos.Setting) -> None:
-    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"), setting)
+    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"))
     outcome = chaos.run_disturbed(setting, "run", random.Random(0), expected)
     assert outcome.faults == []
     assert outcome.killed.total() == 3
@@ -180,7 +180,7 @@ def test_chaos(setting: chaos.Setting) -> None:
 @pytest.mark.model
 @pytest.mark.s3
 def test_chaos_on_s3_where_requests_fail(setting: chaos.Setting, s3: S3Server) -> None:
-    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"), setting)
+    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"))
     with start_proxy(s3) as proxy:
         proxy.inject_every(5, seed=1)
         disturbed = setting._replace(runs=s3.new_bucket(), storage=proxy.storage, kills_a_run=2, workers=2)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.ray
 def read_traces(config: Config) -> list[dict[str, Any]]:
     folder = Folder(config.run.uri).child("traces")
     rows = [row for name in folder.names(".parquet") for row in folder.read_table(name, TRACES).to_pylist()]
-    return [{**row, "latency_s": 0} for row in rows]
+    return [{**row, "latency_s": 0, "finished_at": None} for row in rows]
 
 
 def modified(config: Config) -> dict[str, int]:

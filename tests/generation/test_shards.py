@@ -13,10 +13,11 @@ import pytest
 from medreason_dist.config import Config, load_config
 from medreason_dist.errors import ReconcileError, RunError, StorageError
 from medreason_dist.generation.manifest import write_manifest
-from medreason_dist.generation.plan import PLAN, Plan, missing_shards, plan_run, write_plan
-from medreason_dist.generation.shards import write_traces
+from medreason_dist.generation.plan import plan_run, write_plan
+from medreason_dist.generation.shards import LAYOUT
 from medreason_dist.schemas import QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder
+from medreason_dist.streaming.plan import PLAN, Plan
 from tests.conftest import ROOT
 
 USAGE = {"stage": "trace", "requests": 2, "prompt_tokens": 30, "completion_tokens": 10, "replayed_tokens": 5}
@@ -48,7 +49,7 @@ def finish(config: Config, run: Folder) -> Mapping[str, int]:
     plan = make_plan(config, run)
     for shard, count in plan.shards.items():
         questions = run.read_table(f"questions/{shard}", QUESTIONS)
-        write_traces(run, shard, questions, [ACCEPTED if n % 2 == 0 else REJECTED for n in range(count)])
+        LAYOUT.write(run, shard, questions, [ACCEPTED if n % 2 == 0 else REJECTED for n in range(count)])
     return plan.shards
 
 
@@ -69,11 +70,11 @@ def test_another_graph_is_another_run(config: Config, run: Folder) -> None:
 
 def test_what_has_no_traces_is_missing(config: Config, run: Folder) -> None:
     plan = make_plan(config, run)
-    assert missing_shards(plan, run) == list(plan.shards)
+    assert LAYOUT.missing(run, plan.shards) == list(plan.shards)
     finish(config, run)
-    assert missing_shards(plan, run) == []
+    assert LAYOUT.missing(run, plan.shards) == []
     run.delete("traces/shard=00000.parquet")
-    assert missing_shards(plan, run) == ["shard=00000.parquet"]
+    assert LAYOUT.missing(run, plan.shards) == ["shard=00000.parquet"]
 
 
 def test_a_trace_row_keeps_its_question(config: Config, run: Folder) -> None:
@@ -113,8 +114,8 @@ def test_the_manifest_adds_up(config: Config, run: Folder) -> None:
 def test_a_verdict_too_few_is_refused(config: Config, run: Folder) -> None:
     make_plan(config, run)
     questions = run.read_table("questions/shard=00000.parquet", QUESTIONS)
-    with pytest.raises(ReconcileError, match="4 questions but 3 traces"):
-        write_traces(run, "shard=00000.parquet", questions, [ACCEPTED] * 3)
+    with pytest.raises(ReconcileError, match="4 questions but 3 rows"):
+        LAYOUT.write(run, "shard=00000.parquet", questions, [ACCEPTED] * 3)
 
 
 def drop_a_row(rows: pa.Table) -> pa.Table:

@@ -15,11 +15,11 @@ import ray
 
 from medreason_dist.config import Config
 from medreason_dist.errors import EngineError
-from medreason_dist.generation import cluster
-from medreason_dist.generation.progress import MAX_STARTS, Order, Progress
-from medreason_dist.generation.worker import Worker
-from medreason_dist.schemas import QUESTIONS
 from medreason_dist.storage import Folder
+from medreason_dist.streaming import cluster
+from medreason_dist.streaming.program import Program
+from medreason_dist.streaming.progress import MAX_STARTS, Order, Progress
+from medreason_dist.streaming.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +28,14 @@ MAX_KILLERS: Final = 8
 """Questions of a shard that may each end a worker. More say that the engine is at fault."""
 
 
-def finish_in_isolation(config: Config, shard: str, progress: Progress) -> Order:
-    """Writes the traces of a shard, by one worker after another, and its dead letters: «work», or «stop».
+def finish_in_isolation(config: Config, program: Program, shard: str, progress: Progress) -> Order:
+    """Writes the rows of a shard, by one worker after another, and its dead letters: «work», or «stop».
 
     Raises :class:`EngineError` where more than eight questions end their worker.
     """
     run = Folder(config.run.uri, config.storage)
-    questions = run.read_table(f"questions/{shard}", QUESTIONS).to_pylist()
-    worker = _Isolated(config, progress)
+    questions = program.layout.read_questions(run, shard).to_pylist()
+    worker = _Isolated(config, program, progress)
     killers: dict[str, str] = {}
     doubted: set[str] = set()
     halves = _halve([question["question_id"] for question in questions])
@@ -69,10 +69,10 @@ def finish_in_isolation(config: Config, shard: str, progress: Progress) -> Order
 class _Isolated:
     """A worker outside the stream, anew after each death."""
 
-    def __init__(self, config: Config, progress: Progress) -> None:
+    def __init__(self, config: Config, program: Program, progress: Progress) -> None:
         resources = {"num_cpus": config.workers.num_cpus, "num_gpus": config.workers.num_gpus}
         self._actor_class = ray.remote(Worker).options(**resources)
-        self._arguments = config, progress
+        self._arguments = config, program, progress
         self._actor: Any = None
         self.last_words = ""
 

@@ -28,11 +28,11 @@ class Metrics:
         self._requests = Counter("medreason_requests", "Requests completed or replayed", ("run", "stage"))
         self._batch = Gauge("medreason_engine_requests", "Requests that an engine is at work on", ("run",))
 
-    def add(self, trace: Mapping[str, Any]) -> None:
-        """Counts a question that has its verdict."""
-        verdict = {"status": str(trace["status"]), "reason": str(trace["reject_reason"] or "")}
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts a question that has its row."""
+        verdict = {"status": str(row["status"]), "reason": str(row.get("reject_reason") or "")}
         self._questions.inc(1, {**self._run, **verdict})
-        for used in trace["usage"]:
+        for used in row["usage"]:
             stage = {**self._run, "stage": str(used["stage"])}
             self._requests.inc(used["requests"], stage)
             for kind in ("prompt", "completion", "replayed"):

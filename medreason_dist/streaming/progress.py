@@ -14,7 +14,6 @@ from typing import Any, Final, TextIO
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from medreason_dist.schemas import Status
 from medreason_dist.storage import count_requests
 
 MAX_STARTS: Final = 3
@@ -22,6 +21,8 @@ MAX_STARTS: Final = 3
 
 S3: Final = "s3."
 """What the names of counts of requests to S3 begin with."""
+STATUS: Final = "status."
+"""What the names of counts of questions by their status begin with."""
 
 
 class Order(StrEnum):
@@ -95,7 +96,7 @@ def start_board() -> Any:
 
 @dataclass
 class Progress:
-    """A worker's end of the board. Counts are sent once in a while and may be lost; traces are not."""
+    """A worker's end of the board. Counts are sent once in a while and may be lost; rows are not."""
 
     board: Any
     _counts: Counter[str] = field(default_factory=Counter)
@@ -115,10 +116,10 @@ class Progress:
         await self.exchange()
         await self.board.end.remote(shard)
 
-    def add(self, trace: Mapping[str, Any]) -> None:
-        """Counts a question that has its verdict."""
-        self._counts[str(trace["status"])] += 1
-        for used in trace["usage"]:
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts a question that has its row."""
+        self._counts[f"{STATUS}{row['status']}"] += 1
+        for used in row["usage"]:
             for key in ("prompt_tokens", "completion_tokens", "replayed_tokens"):
                 self._counts[key] += used[key]
 
@@ -178,13 +179,12 @@ def format_progress(counts: Mapping[str, int], done: int, total: int, questions:
     """
     if not counts.get("workers"):
         return f"shards {done}/{total} · loading the engines · {int(elapsed_s)} s"
-    accepted, rejected = counts.get(Status.accepted, 0), counts.get(Status.rejected, 0)
+    statuses = {name.removeprefix(STATUS): count for name, count in sorted(counts.items()) if name.startswith(STATUS)}
     # A shard that is done again counts its questions again.
-    finished = min(accepted + rejected, questions)
+    finished = min(sum(statuses.values()), questions)
     tokens = counts.get("prompt_tokens", 0) + counts.get("completion_tokens", 0)
     left_s = elapsed_s / finished * (questions - finished) if finished else None
     eta = "unknown" if left_s is None else f"{int(left_s) // 60}m{int(left_s) % 60:02d}s"
-    return (
-        f"shards {done}/{total} · questions {finished}/{questions} · accepted {accepted} · rejected {rejected} · "
-        f"{tokens / max(elapsed_s, 1e-9):,.0f} tokens/s · ETA {eta}"
-    )
+    parts = [f"shards {done}/{total}", f"questions {finished}/{questions}"]
+    parts += [f"{name} {count}" for name, count in statuses.items()]
+    return " · ".join([*parts, f"{tokens / max(elapsed_s, 1e-9):,.0f} tokens/s", f"ETA {eta}"])

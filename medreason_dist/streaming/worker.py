@@ -1,4 +1,4 @@
-"""The worker: a Ray actor that holds one engine and runs the program for all questions of several shards at once."""
+"""The worker: a Ray actor that holds one engine and runs a program for all questions of several shards at once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -17,21 +16,14 @@ import pyarrow as pa
 
 from medreason_dist.config import Config
 from medreason_dist.engines import open_engine, require_engine
+from medreason_dist.engines.base import Engine
 from medreason_dist.engines.cache import CachedEngine, CompletionLog
 from medreason_dist.engines.watch import WatchedEngine
 from medreason_dist.errors import EngineDead, StorageError
-from medreason_dist.generation.metrics import Metrics
-from medreason_dist.generation.progress import Order, Progress
-from medreason_dist.generation.shards import write_traces
-from medreason_dist.graph.embeddings import NameEmbeddings
-from medreason_dist.graph.store import GraphStore
-from medreason_dist.reasoning.linking import Nearest
-from medreason_dist.reasoning.mentions import NameIndex
-from medreason_dist.reasoning.program import reject_question, run_question
-from medreason_dist.reasoning.records import Question, Rejected
-from medreason_dist.reasoning.stages import Tools
-from medreason_dist.schemas import QUESTIONS, RejectReason
 from medreason_dist.storage import Folder
+from medreason_dist.streaming.metrics import Metrics
+from medreason_dist.streaming.program import Program
+from medreason_dist.streaming.progress import Order, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -54,43 +46,44 @@ class Worker:
     ``workers.shards_in_flight`` shards share the engine.
     """
 
-    def __init__(self, config: Config, progress: Progress) -> None:
+    def __init__(self, config: Config, program: Program, progress: Progress) -> None:
         self._config = config
+        self._program = program
         self._run = Folder(config.run.uri, config.storage)
         self._progress = progress
         self._metrics = Metrics(config.run.uri)
-        self._embedding = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._engines: list[WatchedEngine] = []
         self._logs: dict[str, CompletionLog] = {}
         self._shards: dict[str, asyncio.Future[Any]] = {}
         self._beating: asyncio.Task[None] | None = None
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Returns the shard's name and the :class:`Order` that was carried out; its traces are written after «work»."""
+        """Returns the shard's name and the :class:`Order` that was carried out; its rows are written after «work»."""
         (shard,) = (str(name) for name in batch["shard"])
         await self._begin()
         order = await self._progress.start(shard)
         # Of two workers on one shard the second need not ask for anything any more.
-        if order is Order.work and not await asyncio.to_thread(self._run.exists, f"traces/{shard}"):
+        if order is Order.work and not await asyncio.to_thread(self._program.layout.is_done, self._run, shard):
             order = await self.finish(shard, {})
         await self._progress.end(shard)
         return {"shard": np.array([shard]), "order": np.array([order.value])}
 
     async def finish(self, shard: str, killers: Mapping[str, str]) -> Order:
-        """Writes the traces of a shard, with those questions rejected that ``killers`` maps to why: «work», or «stop»."""
+        """Writes the rows of a shard, with those questions rejected that ``killers`` maps to why: «work», or «stop»."""
         await self._begin()
-        questions = await asyncio.to_thread(self._run.read_table, f"questions/{shard}", QUESTIONS)
+        questions = await asyncio.to_thread(self._program.layout.read_questions, self._run, shard)
         rows = await self._answer(shard, questions, killers)
         if rows is None:
             return Order.stop
-        await asyncio.to_thread(write_traces, self._run, shard, questions, rows)
+        await asyncio.to_thread(self._program.layout.write, self._run, shard, questions, rows)
         await self._logs.pop(shard).close()
         return Order.work
 
     async def attempt(self, shard: str, question_ids: Collection[str]) -> Order:
         """Runs some questions of a shard for their completions alone, which the log keeps."""
         await self._begin()
-        questions = await asyncio.to_thread(self._run.read_table, f"questions/{shard}", QUESTIONS)
+        questions = await asyncio.to_thread(self._program.layout.read_questions, self._run, shard)
         chosen = questions.filter(pa.array([each in question_ids for each in questions["question_id"].to_pylist()]))
         rows = await self._answer(shard, chosen, {})
         await self._logs.pop(shard).flush()
@@ -99,9 +92,10 @@ class Worker:
     async def _answer(self, shard: str, questions: pa.Table, killers: Mapping[str, str]) -> list[dict[str, Any]] | None:
         """Returns a row for each question, or None where the run was stopped meanwhile."""
         log = self._logs[shard] = await asyncio.to_thread(CompletionLog.open, self._run, shard)
-        tools = self._cache_engines(log)
+        await self._open()
+        engine, judge = self._cache_engines(log)
         self._shards[shard] = asyncio.gather(
-            *(self._run_question(Question.from_row(row), tools, killers) for row in questions.to_pylist())
+            *(self._run_question(row, engine, judge, killers) for row in questions.to_pylist())
         )
         try:
             return list(await self._shards[shard])
@@ -113,43 +107,38 @@ class Worker:
         finally:
             del self._shards[shard]
 
-    async def _run_question(self, question: Question, tools: Tools, killers: Mapping[str, str]) -> dict[str, Any]:
+    async def _run_question(
+        self, question: dict[str, Any], engine: Engine, judge: Engine, killers: Mapping[str, str]
+    ) -> dict[str, Any]:
         started = time.perf_counter()
-        if (why := killers.get(question.question_id)) is not None:
-            trace = reject_question(question, Rejected(RejectReason.engine_error, why), tools)
+        if (why := killers.get(question["question_id"])) is not None:
+            row = self._program.reject(question, why, engine, judge)
         else:
-            trace = await run_question(question, tools)
-        trace["latency_s"] = time.perf_counter() - started
-        self._progress.add(trace)
-        self._metrics.add(trace)
-        return trace
+            row = await self._program.run(question, engine, judge)
+        row |= {"latency_s": time.perf_counter() - started, "finished_at": datetime.now(UTC)}
+        self._progress.add(row)
+        self._metrics.add(row)
+        return row
 
     # What the questions share
 
-    @cached_property
-    def _embeddings(self) -> NameEmbeddings:
-        return NameEmbeddings.open(Folder(self._config.graph.uri, self._config.storage), self._config.embeddings)
-
-    @cached_property
-    def _tools(self) -> Tools:
+    async def _open(self) -> None:
         # Not in the constructor: its exceptions reach the driver as text only, so that a ModelError is none any more.
-        config = self._config
-        graph = GraphStore.open(config.graph, config.storage)
-        nodes = graph.node_table
-        names = NameIndex(*(nodes[column].to_pylist() for column in ("node_index", "node_name", "node_type")))
-        self._engines = [WatchedEngine(open_engine(each)) for each in filter(None, (config.engine, config.judge))]
-        return Tools(graph, names, self._nearest, self._engines[0], self._engines[-1], config)
+        async with self._opening:
+            if not self._engines:
+                await asyncio.to_thread(self._program.open)
+                # In this thread: an engine belongs to the event loop in which it is made.
+                self._engines = [
+                    WatchedEngine(open_engine(each)) for each in filter(None, (self._config.engine, self._config.judge))
+                ]
 
-    def _cache_engines(self, log: CompletionLog) -> Tools:
+    def _cache_engines(self, log: CompletionLog) -> tuple[CachedEngine, CachedEngine]:
         revisions = self._config.engine.revision, (self._config.judge or self._config.engine).revision
-        engine, judge = self._tools.engine, self._tools.judge
-        cached = [CachedEngine(each, revision, log) for each, revision in zip((engine, judge), revisions, strict=True)]
-        return replace(self._tools, engine=cached[0], judge=cached[1])
-
-    async def _nearest(self, texts: Sequence[str], top_k: int) -> Sequence[Nearest]:
-        # The encoder is not safe to call from several threads at once.
-        async with self._embedding:
-            return await asyncio.to_thread(self._embeddings.nearest, texts, top_k)
+        engine, judge = (
+            CachedEngine(each, revision, log)
+            for each, revision in zip((self._engines[0], self._engines[-1]), revisions, strict=True)
+        )
+        return engine, judge
 
     # The beat
 
@@ -184,7 +173,7 @@ class Worker:
         try:
             await log.flush()
         except StorageError as error:
-            # The next beat tries again; what matters, the traces, raises.
+            # The next beat tries again; what matters, the rows, raises.
             logger.warning("completions are not written yet: %s", error)
 
     async def _die(self, why: str) -> NoReturn:

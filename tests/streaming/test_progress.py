@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from medreason_dist.generation.progress import MAX_STARTS, Board, Order, Progress, ProgressLine, format_progress
+from medreason_dist.streaming.progress import MAX_STARTS, Board, Order, Progress, ProgressLine, format_progress
 
 TRACE = {
     "status": "accepted",
@@ -26,7 +26,13 @@ class Terminal(io.StringIO):
 
 
 def test_the_line_holds_what_a_person_wants_to_know() -> None:
-    counts = {"workers": 1, "accepted": 81, "rejected": 109, "prompt_tokens": 200_000, "completion_tokens": 31_000}
+    counts = {
+        "workers": 1,
+        "status.accepted": 81,
+        "status.rejected": 109,
+        "prompt_tokens": 200_000,
+        "completion_tokens": 31_000,
+    }
     line = format_progress(counts, done=3, total=8, questions=512, elapsed_s=100.0)
     assert line == ("shards 3/8 · questions 190/512 · accepted 81 · rejected 109 · 2,310 tokens/s · ETA 2m49s")
 
@@ -52,7 +58,7 @@ def test_one_line_on_a_terminal_log_lines_elsewhere(ray: None, out: io.StringIO,
         asyncio.run(report(Progress(board)))
         line.shard_done()
     last = out.getvalue().split("\r")[-2 if out.isatty() else -1]
-    assert last.startswith("shards 1/1 · questions 1/1 · accepted 1 · rejected 0 · ")
+    assert last.startswith("shards 1/1 · questions 1/1 · accepted 1 · ")
     assert out.getvalue().endswith(end)
     assert ray_module.get(board.read.remote())["replayed_tokens"] == 7
 

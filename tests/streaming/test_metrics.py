@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from medreason_dist.generation import metrics
+from medreason_dist.streaming import metrics
 from tests.conftest import ROOT
 
 
