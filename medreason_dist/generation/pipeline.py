@@ -12,7 +12,7 @@ from medreason_dist.config import Config
 from medreason_dist.errors import RunError
 from medreason_dist.generation import forecast
 from medreason_dist.generation.manifest import write_manifest
-from medreason_dist.generation.plan import plan_run, write_plan
+from medreason_dist.generation.plan import plan_run, write_questions
 from medreason_dist.generation.program import Reasoning
 from medreason_dist.generation.shards import LAYOUT
 from medreason_dist.graph.embeddings import require_embeddings
@@ -40,7 +40,7 @@ def generate(config: Config) -> dict[str, Any]:
         return dict(run.read_json(MANIFEST))
     with hold_lease(run, "run") as require_held:
         if selection is not None:
-            plan = write_plan(config, run, plan, selection)
+            plan = write_questions(config, run, plan, selection)
         missing = LAYOUT.missing(run, plan.shards)
         requests = work(config, Reasoning(config), plan.shards, missing) if missing else Counter()
         require_held()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import medreason_dist
 from medreason_dist.errors import RunError
 from medreason_dist.storage import Folder
+from medreason_dist.streaming.shards import Layout
 
 PLAN: Final = "_plan.json"
 
@@ -34,12 +35,79 @@ def read_plan(run: Folder) -> Plan | None:
     return Plan(stored["shards"], stored["counts"], stored["depends_on"], stored.get("inputs", {}))
 
 
-def other_config(stored: Mapping[str, Any], wanted: Mapping[str, Any], run: Folder) -> RunError:
-    """Returns the error that names what differs between the run's ``depends_on`` and the one wanted."""
-    differing = [key for key in sorted({*stored, *wanted}) if stored.get(key) != wanted.get(key)]
-    changes = "".join(f"\n    {key}: {stored.get(key)!r} there, {wanted.get(key)!r} here" for key in differing)
-    remedy = "give the same values, or another folder"
-    return RunError(f"the run was started with another config:{changes}", run.uri, remedy)
+def write_plan(run: Folder, plan: Plan, fingerprints: Mapping[str, str], config: Mapping[str, Any]) -> None:
+    """Writes a plan whose questions are written, with what its readers may want to know."""
+    told = {"fingerprints": fingerprints, "config": config, "versions": package_versions()}
+    run.write_json(PLAN, {**asdict(plan), **told})
+
+
+class Selection(Protocol):
+    """What a job reads for its plan."""
+
+    @property
+    def questions(self) -> Sequence[Mapping[str, Any]]:
+        """Rows of the layout's questions, planned ones first."""
+
+
+S = TypeVar("S", bound=Selection)
+
+
+@dataclass(frozen=True)
+class Planning(Generic[S]):
+    """How a job plans the run in a folder."""
+
+    run: Folder
+    layout: Layout
+    wanted: Mapping[str, Any]
+    """What the rows will depend on, ``limit`` among it."""
+    limit: str
+    """The key that may grow."""
+    digest: Callable[[], dict[str, str]]
+    """Returns the SHA-256 of every file that will be read."""
+    read: Callable[[Collection[str]], S]
+    """Reads them; the questions of the given ids are planned already."""
+    count: Callable[[S], dict[str, Any]]
+    """Returns the counts of a selection."""
+
+    def plan(self) -> tuple[Plan, S | None]:
+        """Returns the plan of the run's folder, and what has yet to be written of it; writes nothing.
+
+        A run that has rows may be extended, by a larger limit or more rows in its files: its shards stay, and what is new
+        goes into further ones. A plan without rows is no loss: with another config it is made anew.
+
+        Raises :class:`RunError` where there are rows and the config is another one (the keys are named), the limit is
+        smaller, or questions of the run are no longer in its files.
+        """
+        stored = read_plan(self.run)
+        if stored is not None and not self._may_extend(stored) and self.run.child(self.layout.results).names():
+            raise self._other_config(stored)
+        inputs = self.digest()
+        if stored is not None and (stored.depends_on, stored.inputs) == (self.wanted, inputs):
+            return stored, None
+        planned = dict(stored.shards) if stored is not None and self._may_extend(stored) else {}
+        identities = {identity for shard in planned for identity in self._read_identities(shard)}
+        selection = self.read(identities)
+        gone = identities - {question["question_id"] for question in selection.questions}
+        if gone:
+            what = f"{len(gone)} questions of the run are no longer in its sources, such as {min(gone)}"
+            raise RunError(what, self.run.uri, "give the rows back, or another folder")
+        return Plan(planned, self.count(selection), self.wanted, inputs), selection
+
+    def _may_extend(self, stored: Plan) -> bool:
+        """Whether a config differs from the stored one's in nothing but a larger limit."""
+        before, now = stored.depends_on.get(self.limit), self.wanted[self.limit]
+        larger = before == now or now is None or (before is not None and now > before)
+        return larger and {**stored.depends_on, self.limit: now} == self.wanted
+
+    def _read_identities(self, shard: str) -> list[str]:
+        return list(self.layout.read_questions(self.run, shard)["question_id"].to_pylist())
+
+    def _other_config(self, stored: Plan) -> RunError:
+        there, here = stored.depends_on, self.wanted
+        differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+        changes = "".join(f"\n    {key}: {there.get(key)!r} there, {here.get(key)!r} here" for key in differing)
+        remedy = "give the same values, or another folder"
+        return RunError(f"the run was started with another config:{changes}", self.run.uri, remedy)
 
 
 def package_versions() -> dict[str, str]:

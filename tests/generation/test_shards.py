@@ -13,7 +13,7 @@ import pytest
 from medreason_dist.config import Config, load_config
 from medreason_dist.errors import ReconcileError, RunError, StorageError
 from medreason_dist.generation.manifest import write_manifest
-from medreason_dist.generation.plan import plan_run, write_plan
+from medreason_dist.generation.plan import plan_run, write_questions
 from medreason_dist.generation.shards import LAYOUT
 from medreason_dist.schemas import QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder
@@ -41,7 +41,7 @@ def run(config: Config) -> Folder:
 def make_plan(config: Config, run: Folder, graph: str = "graph") -> Plan:
     """The run's plan, written where it is new."""
     plan, selection = plan_run(config, run, graph)
-    return plan if selection is None else write_plan(config, run, plan, selection)
+    return plan if selection is None else write_questions(config, run, plan, selection)
 
 
 def finish(config: Config, run: Folder) -> Mapping[str, int]:
