@@ -8,9 +8,12 @@
       stream    shards → actors with one engine each; every question runs reasoning/program.py:
                 extract → link → shortest paths → prune → write reasoning → answer from it alone → judge
       commit    one Parquet file a shard, accepted and rejected alike; the manifest last ──► a folder or s3://
+                                                                                             │
+                       jobs/report.py, jobs/publish_dataset.py, jobs/evaluate.py       ◄─────┘
 
-Rooms: ``questions`` and ``graph`` make the input, ``reasoning`` is the pure program of one question,
-``engines`` complete its prompts, ``generation`` runs it on Ray, ``report`` shows what came out. Spark and Ray meet
+Rooms: ``questions`` and ``graph`` make the input, ``reasoning`` is the pure program of one question, ``engines`` complete
+its prompts, ``streaming`` takes shards of questions to workers on Ray, ``generation`` is the main job on it,
+``evaluation`` the one that scores a model, ``report`` shows what came out, ``publishing`` hands it on. Spark and Ray meet
 only at published Parquet, whose schemas are in ``schemas``; all storage goes through ``storage``.
 """
 

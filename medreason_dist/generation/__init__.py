@@ -1,1 +1,1 @@
-"""Generation on Ray: which shards are left, the worker that does one, the Ray Data chain, its progress."""
+"""The main job: what a run consists of, what is done with one question, what came of it, and what it will come to."""
