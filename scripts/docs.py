@@ -53,16 +53,27 @@ def render(source: str) -> str:
 
 def render_table(section: str, fields: list[Field], classes: dict[str, ast.ClassDef]) -> str:
     """Returns the Markdown table of one section, with the choices of its enumerations below it."""
-    lines = ["| key | type | default | |", "|---|---|---|---|"]
-    for field in fields:
+    lines, choices = ["| key | type | default | |", "|---|---|---|---|"], []
+    for key, field in walk(section, fields, classes):
         mark = " ○" if field.neutral else ""
         kind = field.type.replace("|", "\\|")
-        lines.append(f"| `{section}.{field.name}`{mark} | `{kind}` | `{field.default}` | {field.text} |")
-    for field in fields:
+        lines.append(f"| `{key}`{mark} | `{kind}` | `{field.default}` | {field.text} |")
         if field.type in classes:
-            lines += ["", f"`{section}.{field.name}`:", ""]
-            lines += [f"- `{choice.default}`: {choice.text}" for choice in read_fields(classes[field.type])]
-    return "\n".join(lines) + "\n"
+            choices += ["", f"`{key}`:", ""]
+            choices += [f"- `{choice.default}`: {choice.text}" for choice in read_fields(classes[field.type])]
+    return "\n".join(lines + choices) + "\n"
+
+
+def walk(section: str, fields: list[Field], classes: dict[str, ast.ClassDef]) -> Iterator[tuple[str, Field]]:
+    """Yields the fields of a section, each with its key; those of a section within it in that one's place."""
+    for field in fields:
+        key = f"{section}.{field.name}"
+        inner = list(read_fields(classes[field.type])) if field.type in classes else []
+        # The members of an enumeration have no annotation.
+        if inner and all(each.type for each in inner):
+            yield from walk(key, inner, classes)
+        else:
+            yield key, field
 
 
 def read_fields(node: ast.ClassDef) -> Iterator[Field]:
@@ -83,7 +94,9 @@ def read_default(value: ast.expr | None) -> tuple[str, bool]:
     if isinstance(value, ast.Call):
         found = {word.arg: word.value for word in value.keywords}
         default = found.get("default")
-        return (read_default(default)[0] if default else "{}"), "metadata" in found
+        factory = found.get("default_factory")
+        empty = "[]" if isinstance(factory, ast.Name) and factory.id == "list" else "{}"
+        return (read_default(default)[0] if default else empty), "metadata" in found
     if isinstance(value, ast.Constant):
         text = str(value.value) or '""'
         return {"None": "null", "True": "true", "False": "false"}.get(text, text), False

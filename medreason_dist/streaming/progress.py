@@ -34,9 +34,10 @@ class Order(StrEnum):
 
 
 class Board:
-    """What is known of a run while it lasts; one Ray actor of this class serves it."""
+    """What is known of a run while it lasts; one Ray actor of this class serves it, for ``workers`` at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
         self._counts: Counter[str] = Counter()
         self._starts: Counter[str] = Counter()
         self._active: set[str] = set()
@@ -44,9 +45,11 @@ class Board:
         self._stopping = False
 
     def worker_started(self) -> int:
-        """Returns how many workers, with this one, have started since the last completion of any."""
-        self._barren += 1
+        """Returns how many workers have ended since the last completion of any: each start beyond the first ones follows
+        an end."""
         self._counts["workers"] += 1
+        if self._counts["workers"] > self._workers:
+            self._barren += 1
         return self._barren
 
     def start(self, shard: str) -> str:
@@ -88,10 +91,10 @@ class Board:
         return {name.removeprefix(S3): count for name, count in self._counts.items() if name.startswith(S3)}
 
 
-def start_board() -> Any:
-    """Returns a new :class:`Board`, served by an actor of the driver's node, which no other node's end takes away."""
+def start_board(workers: int) -> Any:
+    """Returns a new :class:`Board` for so many workers at once, served by an actor of the driver's node, which no other node's end takes away."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote(workers)
 
 
 @dataclass
@@ -104,7 +107,7 @@ class Progress:
     """To S3, as far as they have been sent to the board."""
 
     async def worker_started(self) -> int:
-        """Reports that a worker is at work; returns how many have started since the last completion of any."""
+        """Reports that a worker is at work; returns how many have ended since the last completion of any."""
         return int(await self.board.worker_started.remote())
 
     async def start(self, shard: str) -> Order:

@@ -34,7 +34,7 @@ def work(config: Config, program: Program, shards: Mapping[str, int], missing: S
     ``shards`` maps all shards of the run at ``config.run.uri`` to their numbers of questions. Returns the workers'
     requests to S3, by operation. Raises :class:`~medreason_dist.errors.RunStopped` after a signal.
     """
-    board = start_board()
+    board = start_board(min(config.workers.count, len(missing)))
     set_aside = []
     left = sum(shards[shard] for shard in missing)
     with (

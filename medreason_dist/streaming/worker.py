@@ -28,7 +28,8 @@ from medreason_dist.streaming.progress import Order, Progress
 logger = logging.getLogger(__name__)
 
 MAX_BARREN: Final = 10
-"""Workers that may start, one after another, without a single completion. Ray itself starts them without end."""
+"""Workers that end, one after another, without a single completion, after which the run stops. Ray itself starts them
+without end."""
 BEAT_S: Final = 1.0
 """Seconds between two reports to the board, at most."""
 
@@ -145,9 +146,9 @@ class Worker:
     async def _begin(self) -> None:
         if self._beating is None:
             self._beating = asyncio.create_task(self._beat())
-            started = await self._progress.worker_started()
-            if started > MAX_BARREN:
-                raise EngineDead(f"{started - 1} workers in a row ended without a single completion: see Ray's logs")
+            ended = await self._progress.worker_started()
+            if ended >= MAX_BARREN:
+                raise EngineDead(f"{ended} workers in a row ended without a single completion: see Ray's logs")
 
     async def _beat(self) -> None:
         """Once a second at least: reports, flushes what is due, notices a silent engine, stops where the run is to."""

@@ -53,7 +53,7 @@ def test_one_line_on_a_terminal_log_lines_elsewhere(ray: None, out: io.StringIO,
         progress.add(TRACE)
         await progress.end("shard")
 
-    board = ray_module.remote(Board).remote()
+    board = ray_module.remote(Board).remote(1)
     with ProgressLine(board, total=1, done=0, questions=1, out=out) as line:
         asyncio.run(report(Progress(board)))
         line.shard_done()
@@ -64,7 +64,7 @@ def test_one_line_on_a_terminal_log_lines_elsewhere(ray: None, out: io.StringIO,
 
 
 def test_a_shard_that_was_started_three_times_is_set_aside() -> None:
-    board = Board()
+    board = Board(1)
     assert [board.start("a") for _ in range(4)] == [Order.work] * MAX_STARTS + [Order.set_aside]
     assert board.start("b") is Order.work
     assert board.active() == 1
@@ -73,16 +73,21 @@ def test_a_shard_that_was_started_three_times_is_set_aside() -> None:
 
 
 def test_workers_that_complete_nothing_are_counted() -> None:
-    board = Board()
-    assert [board.worker_started() for _ in range(3)] == [1, 2, 3]
+    board = Board(1)
+    assert [board.worker_started() for _ in range(4)] == [0, 1, 2, 3]
     board.exchange({"replayed_tokens": 5})
     assert board.worker_started() == 4
     board.exchange({"completion_tokens": 5})
     assert board.worker_started() == 1
 
 
+def test_as_many_workers_as_the_run_has_may_start_before_any_completes() -> None:
+    board = Board(64)
+    assert [board.worker_started() for _ in range(65)] == [0] * 64 + [1]
+
+
 def test_nothing_starts_once_the_run_is_to_stop() -> None:
-    board = Board()
+    board = Board(1)
     assert not board.exchange({})
     board.stop()
     assert board.exchange({}) and board.start("a") is Order.stop
