@@ -92,7 +92,10 @@ class Board:
 
 
 def start_board(workers: int) -> Any:
-    """Returns a new :class:`Board` for so many workers at once, served by an actor of the driver's node, which no other node's end takes away."""
+    """Returns a new :class:`Board` for so many workers at once.
+
+    An actor of the driver's node serves it, which no other node's end takes away.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote(workers)
 
