@@ -27,6 +27,19 @@ class Dataset(StrEnum):
     hle = "hle"
 
 
+class Benchmark(StrEnum):
+    """What a model can be evaluated on."""
+
+    medqa = "medqa"
+    medmcqa = "medmcqa"
+    mmlu = "mmlu"
+    pubmedqa = "pubmedqa"
+    medbullets_op4 = "medbullets_op4"
+    medbullets_op5 = "medbullets_op5"
+    medxpertqa = "medxpertqa"
+    hle = "hle"
+
+
 class NodeType(StrEnum):
     """PrimeKG's ten node types."""
 
@@ -65,6 +78,8 @@ class Stage(StrEnum):
     trace = "trace"
     answer = "answer"
     judge = "judge"
+    evaluate = "evaluate"
+    """The one request of an evaluation, which is another program."""
 
 
 class RejectReason(StrEnum):
@@ -102,9 +117,59 @@ class DropReason(StrEnum):
     invalid_input = "invalid_input"
     """A field is missing, of a wrong type or out of range; the detail names it."""
     duplicate = "duplicate"
-    """Another row has the same content id; the detail names the row that is kept."""
+    """Another row has the same content id; the detail names the first that has it."""
+    near_duplicate = "near_duplicate"
+    """Another question has nearly the same words and the same answer; the detail names the row that is kept."""
     contaminated = "contaminated"
-    """A benchmark has the same question; the detail names its row."""
+    """A benchmark has the question; the detail names its row, the method that found it and the measured value."""
+
+
+class LeftOut(StrEnum):
+    """Why a row of a benchmark is not asked: a closed list."""
+
+    open = "open"
+    """It has no options: neither scorer can score it."""
+    image = "image"
+    """It needs an image."""
+    other_field = "other_field"
+    """HLE's row is of another category than Biology/Medicine."""
+    invalid = "invalid"
+    """It is not fit to be asked, and ``evaluate.invalid_limit`` lets it be left out."""
+
+
+class Asked(StrEnum):
+    """What became of a benchmark's question."""
+
+    answered = "answered"
+    """Every sample has its completion."""
+    failed = "failed"
+    """A sample has an error in its place."""
+
+
+class NoAnswer(StrEnum):
+    """Why the strict scorer finds no label in a completion: a closed list."""
+
+    none_stated = "none_stated"
+    """Nothing in it states an answer."""
+    truncated = "truncated"
+    """It ended by its token limit before an answer was stated on a line of its own."""
+    several = "several"
+    """Its last statement names several options of which one is right."""
+    contradicts = "contradicts"
+    """Its last statement names one option by its letter and another by its text."""
+    not_an_option = "not_an_option"
+    """Its last statement names none of the options."""
+
+
+class FoundBy(StrEnum):
+    """How the MedReason authors' scorer found a label."""
+
+    letter = "letter"
+    """By a letter in the text."""
+    text = "text"
+    """By options' texts in the text."""
+    similarity = "similarity"
+    """As the option whose text is most like the whole text."""
 
 
 class LinkedBy(StrEnum):
@@ -211,6 +276,51 @@ ENTITIES: Final = pa.list_(
     )
 )
 
+GROUNDING: Final = pa.struct(
+    {
+        "path_nodes": pa.int32(),
+        "path_nodes_named": pa.int32(),
+        "path_edges": pa.int32(),
+        "path_edges_used": pa.int32(),
+        "claims": pa.int32(),
+        "claims_supported": pa.int32(),
+        "claims_on_path": pa.int32(),
+        "entities_named": pa.int32(),
+        "entities_off_path": pa.int32(),
+        "coverage": pa.float32(),
+        "support": pa.float32(),
+        "off_path": pa.float32(),
+        "named": pa.list_(
+            pa.struct(
+                {
+                    "node_index": pa.int32(),
+                    "name": pa.string(),
+                    "start": pa.int32(),
+                    "end": pa.int32(),
+                    "on_path": pa.bool_(),
+                }
+            )
+        ),
+        "steps": pa.list_(
+            pa.struct(
+                {
+                    "start": pa.int32(),
+                    "end": pa.int32(),
+                    "claims": pa.list_(
+                        pa.struct(
+                            {"src": pa.int32(), "dst": pa.int32(), "relations": pa.string(), "on_path": pa.bool_()}
+                        )
+                    ),
+                }
+            )
+        ),
+    }
+)
+"""What of ``reasoning`` stands on the graph (``docs/grounding.md``). ``start`` and ``end`` are offsets into it in code
+points. The scores ``coverage``, ``support`` and ``off_path`` are null where nothing is there to divide by; a claim's
+``relations`` are null where the graph has no edge between its ends.
+"""
+
 TRACES: Final = pa.schema(
     {
         "question_id": pa.string(),
@@ -246,7 +356,7 @@ TRACES: Final = pa.schema(
         "conclusion": pa.string(),
         "answer_from_reasoning": pa.string(),
         "judge": pa.struct({"verdict": pa.string(), "by": pa.string()}),
-        "grounding": pa.struct({"path_nodes": pa.int32(), "path_nodes_named": pa.int32()}),
+        "grounding": GROUNDING,
         "usage": pa.list_(
             pa.struct(
                 {
@@ -263,6 +373,7 @@ TRACES: Final = pa.schema(
         "judge_model": pa.string(),
         "attempts": pa.int32(),
         "latency_s": pa.float64(),
+        "finished_at": pa.timestamp("ms", "UTC"),
     }
 )
 """One row for every question of the shard, in question_id order. A rejected row holds what was found up to its exit.
@@ -271,10 +382,59 @@ TRACES: Final = pa.schema(
 engine. In ``paths``, ``relations`` has one entry a hop (several between the same two nodes joined by `` | ``), ``rank``
 counts from 1 within its entity pair, and ``reason`` says why the path was kept. ``judge.by`` is ``option_match`` or the
 judge's model. In ``usage``, ``replayed_tokens`` are prompt and completion tokens that an earlier start of the run had
-spent, and the other two those that this one spent. ``grounding`` counts the distinct nodes of the kept paths and those
-whose names the reasoning holds.
+spent, and the other two those that this one spent. ``finished_at`` is when the question got its
+verdict.
 """
 
+
+# Evaluation ----------------------------------------------------------------------------------------------------------
+
+PREDICTIONS: Final = pa.schema(
+    {
+        "question_id": pa.string(),
+        "benchmark": pa.string(),
+        "row_in_dataset": pa.int64(),
+        "id_in_dataset": pa.string(),
+        "subject": pa.string(),
+        "question": pa.string(),
+        "options": OPTIONS,
+        "answer": pa.string(),
+        "answer_label": pa.string(),
+        "status": pa.string(),
+        "samples": pa.list_(
+            pa.struct(
+                {
+                    "text": pa.string(),
+                    "finish_reason": pa.string(),
+                    "strict_label": pa.string(),
+                    "strict_fault": pa.string(),
+                    "strict_correct": pa.bool_(),
+                    "authors_first": pa.string(),
+                    "authors_last": pa.string(),
+                    "authors_by": pa.string(),
+                    "authors_first_correct": pa.bool_(),
+                    "authors_last_correct": pa.bool_(),
+                    "error": pa.string(),
+                    "error_detail": pa.string(),
+                    "prompt_tokens": pa.int64(),
+                    "completion_tokens": pa.int64(),
+                    "replayed_tokens": pa.int64(),
+                }
+            )
+        ),
+        "prompt": pa.struct({"name": pa.string(), "version": pa.string(), "sha256": pa.string()}),
+        "usage": TRACES.field("usage").type,
+        "model": pa.string(),
+        "latency_s": pa.float64(),
+        "finished_at": pa.timestamp("ms", "UTC"),
+    }
+)
+"""One row for every question of an evaluation's shard, in question_id order; the questions are :data:`QUESTIONS`, whose
+``dataset`` holds the benchmark. ``samples`` are ``evaluate.samples`` completions, each with what either scorer makes of
+it. ``strict_label`` is null where ``strict_fault`` says why (:class:`NoAnswer`); ``authors_first`` and ``authors_last``
+are null for a completion without text. One whose request failed has an ``error`` (``too_long``, ``engine_error``) and no
+text, and counts as wrong.
+"""
 
 COMPLETIONS: Final = pa.schema(
     {
@@ -288,6 +448,52 @@ COMPLETIONS: Final = pa.schema(
     }
 )
 """Finished completions of a shard. ``key`` identifies the request but for its token limit, which is ``max_tokens``."""
+
+# The published dataset -----------------------------------------------------------------------------------------------
+
+PUBLISHED: Final = pa.schema(
+    {
+        "dataset_name": pa.string(),
+        "id_in_dataset": pa.string(),
+        "question": pa.string(),
+        "answer": pa.string(),
+        "reasoning": pa.string(),
+        "options": pa.string(),
+        "question_id": pa.string(),
+        "subject": pa.string(),
+        "context": pa.string(),
+        "answer_label": pa.string(),
+        "conclusion": pa.string(),
+        "answer_from_reasoning": pa.string(),
+        "judged_by": pa.string(),
+        "question_entities": ENTITIES,
+        "answer_entities": ENTITIES,
+        "paths": pa.list_(pa.string()),
+        "coverage": pa.float32(),
+        "support": pa.float32(),
+        "off_path": pa.float32(),
+        "usage": TRACES.field("usage").type,
+        "prompts": TRACES.field("prompts").type,
+        "model": pa.string(),
+        "judge_model": pa.string(),
+        "attempts": pa.int32(),
+        "run": pa.string(),
+    }
+)
+"""One row for every accepted question. The first six columns are those of the released MedReason; ``options`` is text as
+there (``Answer Choices:``, a line for each), empty for an open question. ``paths`` are text, ``coverage``, ``support`` and
+``off_path`` those of :data:`GROUNDING`. ``run`` identifies the config and the graph that the row comes from. The other
+columns are as in :data:`TRACES`.
+"""
+
+CHAT: Final = pa.schema(
+    {
+        "question_id": pa.string(),
+        "dataset_name": pa.string(),
+        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+    }
+)
+"""The same rows as conversations: an optional system message, the question, the reasoning with the answer after it."""
 
 
 def schema_fingerprint(schema: pa.Schema) -> str:

@@ -12,7 +12,7 @@ def test_trace_columns_of_the_design() -> None:
     needed = (
         "question_id dataset id_in_dataset question options answer answer_label status reject_reason reject_detail "
         "mentions question_entities answer_entities candidate_path_count paths reasoning conclusion "
-        "answer_from_reasoning judge grounding usage prompts model judge_model attempts latency_s"
+        "answer_from_reasoning judge grounding usage prompts model judge_model attempts latency_s finished_at"
     ).split()
     assert not set(needed) - set(schemas.TRACES.names)
 
@@ -31,7 +31,7 @@ def test_closed_lists_of_the_design() -> None:
             "leaked_answer truncated wrong_answer judge_rejected too_long engine_error"
         ).split()
     )
-    assert set(DropReason) == {"invalid_input", "duplicate", "contaminated"}
+    assert set(DropReason) == {"invalid_input", "duplicate", "near_duplicate", "contaminated"}
     assert set(Status) == {"accepted", "rejected"}
     assert list(Dataset) == (
         "medqa medmcqa pubmedqa pubmedqa_artificial pubmedqa_unlabeled mmlu medxpertqa huatuo hle".split()

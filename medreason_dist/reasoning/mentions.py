@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import ChainMap, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import NamedTuple
 
 from medreason_dist.reasoning.records import Mention
 from medreason_dist.schemas import NodeType, Side
@@ -55,6 +58,14 @@ def name_variants(name: str) -> Iterator[str]:
         yield normal_form(f"{tail} {head}")
 
 
+class Name(NamedTuple):
+    """A node's name in a text: its span in code points, and the nodes that bear it, the most likely one first."""
+
+    start: int
+    end: int
+    nodes: tuple[int, ...]
+
+
 class NameIndex:
     """The names of all nodes: exact, by normal form, and as a gazetteer over running text.
 
@@ -66,8 +77,9 @@ class NameIndex:
         alias: defaultdict[str, set[int]] = defaultdict(set)
         self._names: dict[int, str] = {}
         self._types: dict[int, str] = {}
-        self._longest: defaultdict[str, int] = defaultdict(int)
+        self._longest: MutableMapping[str, int] = defaultdict(int)
         """Words of the longest name by its first word."""
+        self._own: Mapping[str, tuple[int, ...]] = {}
         for node, name, node_type in zip(nodes, names, types, strict=True):
             self._names[node], self._types[node] = name, node_type
             exact[_exact_key(name)].add(node)
@@ -94,28 +106,60 @@ class NameIndex:
         four letters and unless they are :data:`GENERIC`.
         """
         text = _compose(text)
+        return [Mention(text[name.start : name.end], side, None, "gazetteer") for name in self._match(text)]
+
+    def find(self, text: str) -> Iterator[Name]:
+        """Yields the names that :meth:`scan` finds, with their places in ``text`` as it is given."""
+        composed, starts, ends = _align(text)
+        for start, end, nodes in self._match(composed):
+            yield Name(starts[start], ends[end - 1], nodes)
+
+    def expecting(self, own: Mapping[str, tuple[int, ...]]) -> NameIndex:
+        """Returns this index with further names, which count however short or general they are.
+
+        ``own`` maps them to the nodes that they name: normal forms, or text that counts only as it is written.
+        """
+        longest = dict[str, int]()
+        for key in own:
+            first, *rest = normal_form(key).split(" ")
+            longest[first] = max(longest.get(first, self._longest.get(first, 0)), len(rest) + 1)
+        index = copy.copy(self)
+        index._own, index._longest = own, ChainMap(longest, self._longest)
+        return index
+
+    def _match(self, text: str) -> Iterator[Name]:
         words = list(_WORD.finditer(text))
         forms = [_normal_word(word.group()) for word in words]
-        mentions, start = [], 0
+        start = 0
         while start < len(words):
             for length in range(min(self._longest.get(forms[start], 0), len(words) - start), 0, -1):
                 end = start + length
-                span = text[words[start].start() : words[end - 1].end()]
-                if self._counts(" ".join(forms[start:end]), span):
-                    mentions.append(Mention(span, side, None, "gazetteer"))
+                first, last = words[start].start(), words[end - 1].end()
+                nodes = self._bearers(" ".join(forms[start:end]), text[first:last])
+                if nodes:
+                    yield Name(first, last, nodes)
                     start = end
                     break
             else:
                 start += 1
-        return mentions
 
-    def _counts(self, form: str, span: str) -> bool:
-        nodes = self._alias.get(form)
-        if nodes is None or form in GENERIC:
-            return False
-        if all(self._types[node] == NodeType.protein for node in nodes):
-            return any(self._names[node] == span for node in nodes) and len(span) > 2
-        return len(form) > 3 and not form.isdigit()
+    def _bearers(self, form: str, span: str) -> tuple[int, ...]:
+        """Returns the nodes that a span names, those of ``own`` and then those whose very name it is first; none where
+        it does not count."""
+        own = self._own.get(form) or self._own.get(span) or ()
+        nodes = [
+            node
+            for node in self._alias.get(form, ())
+            if self._types[node] != NodeType.protein or self._names[node] == span
+        ]
+        genes = all(self._types[node] == NodeType.protein for node in nodes)
+        telling = len(span) > 2 if genes else len(form) > 3 and not form.isdigit()
+        if not own and (form in GENERIC or not telling):
+            return ()
+        if len(nodes) > 1:
+            exact = self.exact(span)
+            nodes.sort(key=lambda node: node not in exact)
+        return tuple(dict.fromkeys((*own, *nodes)))
 
 
 def merge_mentions(gazetteer: Iterable[Mention], engine: Iterable[Mention], limit: int) -> list[Mention]:
@@ -138,6 +182,19 @@ def merge_mentions(gazetteer: Iterable[Mention], engine: Iterable[Mention], limi
 
 def _compose(text: str) -> str:
     return unicodedata.normalize("NFKC", text if text.isascii() else _SIGNS.sub(r"\1", text))
+
+
+def _align(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
+    """Returns a text, composed, and for each of its code points where that which it stands for starts and ends."""
+    if text.isascii():
+        return text, range(len(text)), range(1, len(text) + 1)
+    bounds = [0, *(i for i, c in enumerate(text) if i and not unicodedata.combining(c)), len(text)]
+    parts, starts, ends = list[str](), list[int](), list[int]()
+    for start, end in itertools.pairwise(bounds):
+        parts.append(_compose(text[start:end]))
+        starts += [start] * len(parts[-1])
+        ends += [end] * len(parts[-1])
+    return "".join(parts), starts, ends
 
 
 def _exact_key(text: str) -> str:

@@ -65,7 +65,7 @@ class Graph(Protocol):
         """Returns the four arrays of :class:`Edges` for two sorted sets of nodes."""
 
     def relations(self, src: int, dst: int) -> tuple[str, ...]:
-        """Returns, sorted, the display relations between two neighbors."""
+        """Returns, sorted, the display relations between two nodes; none where they are not neighbors."""
 
 
 def find_distance(graph: Graph, source: int, target: int) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from medreason_dist.reasoning import paths, prompts, stages, verification
 from medreason_dist.reasoning.ask import Ask
+from medreason_dist.reasoning.grounding import ground
 from medreason_dist.reasoning.records import (
     Entity,
     Mention,
@@ -112,9 +113,7 @@ def _as_row(trace: Trace, ask: Ask, tools: Tools) -> dict[str, Any]:
         "conclusion": sections.conclusion if sections else None,
         "answer_from_reasoning": trace.answer,
         "judge": {"verdict": verdict.verdict, "by": verdict.by} if verdict else None,
-        "grounding": verification.grounding(sections.reasoning, (n for p in kept for n in p["names"]))
-        if sections
-        else None,
+        "grounding": ground(sections.reasoning, trace.kept, trace.entities, graph, tools.names) if sections else None,
         "usage": [ask.usage[stage] for stage in Stage if stage in ask.usage],
         "prompts": prompts.prompt_rows(ask.usage),
         "model": tools.engine.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from medreason_dist.reasoning.mentions import normal_form
@@ -119,22 +119,25 @@ def require_correct(question: Question, answer: str, verdict: Verdict) -> None:
 
 def split_sentences(text: str) -> list[str]:
     """Returns the sentences, list items and lines of a text, without white space around them."""
-    sentences: list[str] = []
+    return [text[start:end] for start, end in find_sentences(text)]
+
+
+def find_sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Yields where each of :func:`split_sentences` starts and ends, in code points."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
         if _LINE_BREAKS.isdisjoint(match.group()) and _is_abbreviated(text, start, match):
             continue
-        sentences.append(text[start : match.start()])
+        yield from _trim(text, start, match.start())
         start = match.end()
-    sentences.append(text[start:])
-    return [sentence.strip() for sentence in sentences if sentence.strip()]
+    yield from _trim(text, start, len(text))
 
 
-def grounding(reasoning: str, names: Iterable[str]) -> dict[str, int]:
-    """Returns how many distinct nodes the kept paths have, and how many of their names the reasoning holds."""
-    distinct = {form for form in map(normal_form, names) if form}
-    text = f" {normal_form(reasoning)} "
-    return {"path_nodes": len(distinct), "path_nodes_named": sum(f" {form} " in text for form in distinct)}
+def _trim(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    sentence = text[start:end]
+    if bare := sentence.strip():
+        first = start + len(sentence) - len(sentence.lstrip())
+        yield first, first + len(bare)
 
 
 def _is_abbreviated(text: str, start: int, stop: re.Match[str]) -> bool:

@@ -82,7 +82,7 @@ class MemoryGraph:
         return sum(bool(held & edge["relations"]) for edge in self.nx[node].values())
 
     def relations(self, src: int, dst: int) -> tuple[str, ...]:
-        return tuple(sorted(self.nx.edges[src, dst]["relations"]))
+        return tuple(sorted(self.nx.get_edge_data(src, dst, {"relations": ()})["relations"]))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from medreason_dist.engines.base import Completion, JsonSchema, Request
 from medreason_dist.errors import EngineDead, EngineError, PromptTooLong
+from medreason_dist.reasoning.mentions import NameIndex
 from medreason_dist.reasoning.program import run_question
 from medreason_dist.reasoning.prompts import TEMPLATES
 from medreason_dist.reasoning.records import Question
@@ -56,7 +57,7 @@ def test_a_question_is_accepted_with_everything_that_led_to_it(make_tools: MakeT
     assert [used["stage"] for used in row["usage"]] == ["extract", "trace", "answer"]
     assert row["prompts"][0] == {"stage": "extract", "version": "1", "sha256": TEMPLATES[Stage.extract].sha256}
     columns = {"question_id", "dataset", "id_in_dataset", "subject", "question", "context", "options", "answer"}
-    assert {*row, *columns, "answer_label", "latency_s"} == set(TRACES.names)
+    assert {*row, *columns, "answer_label", "latency_s", "finished_at"} == set(TRACES.names)
     assert pa.Table.from_pylist([row], TRACES).num_rows == 1
 
 
@@ -74,7 +75,8 @@ def test_beyond_twice_the_radius_there_is_no_path(make_tools: MakeTools, distanc
     names |= {n: (f"between {n}", "gene/protein") for n in range(2, 1 + length)}
     chain = [1, *range(2, 1 + length), *([0] if distance else [])]
     edges = [(src, dst, "interacts with") for src, dst in itertools.pairwise(chain)]
-    row = run(QUESTION, replace(make_tools(), graph=MemoryGraph(names, edges)))
+    index = NameIndex(names, *zip(*names.values(), strict=True))
+    row = run(QUESTION, replace(make_tools(), graph=MemoryGraph(names, edges), names=index))
     assert row["reject_reason"] == (None if found else RejectReason.no_path_within_bound)
     assert [path["nodes"] for path in row["paths"]] == ([chain] if found else [])
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from medreason_dist.reasoning.records import Question, Rejected, Verdict
 from medreason_dist.reasoning.verification import (
     Stripped,
-    grounding,
     match_labels,
     require_correct,
     require_substance,
@@ -190,9 +189,3 @@ def test_incorrect_is_wrong_answer_with_options_and_judge_rejected_without() -> 
             require_correct(question(label), "A", Verdict("incorrect", "judge"))
         assert rejected.value.reason is reason
     require_correct(question("C"), "C", Verdict("correct", "option_match"))
-
-
-def test_grounding_counts_distinct_names_as_whole_words() -> None:
-    names = ["metformin", "Type 2 diabetes mellitus", "metformin", "AMP"]
-    reasoning = "Metformin helps in type II diabetes mellitus by AMPK."
-    assert grounding(reasoning, names) == {"path_nodes": 3, "path_nodes_named": 2}
