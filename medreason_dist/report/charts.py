@@ -14,12 +14,14 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 WIDTH: Final = 380
@@ -142,6 +144,64 @@ def quantile_chart(groups: Mapping[str, Quantiles], *, x_label: str, alt: str) -
         _number_ticks(axes, "x", *_span(np.concatenate([p10, maximum])))
         axes.grid(True, axis="x")
         axes.set_xlabel(x_label)
+        return _to_svg(figure, alt)
+
+
+def step_chart(
+    edges: Sequence[float], series: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, alt: str
+) -> str:
+    """Returns a histogram: ``series`` have a number for each bin between two ``edges``, the axes are linear from 0.
+
+    The first series is an area; a second one, which is a part of it, another over it. Of several the chart has a legend.
+    """
+    colours = (COLOURS["accent-soft"], COLOURS["accent"])
+    with _style():
+        figure = Figure(figsize=(WIDTH / 72, 220 / 72), layout="constrained")
+        axes = figure.add_subplot()
+        for (label, numbers), colour in zip(series.items(), colours if len(series) > 1 else colours[1:], strict=True):
+            axes.stairs(numbers, edges, fill=True, color=colour, label=_shorten(label))
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(0, max(1.05 * max(map(max, series.values())), 1e-9))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.grid(True, axis="y")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if len(series) > 1:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series), frameon=False)
+        return _to_svg(figure, alt)
+
+
+def interval_chart(series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, x_label: str, alt: str) -> str:
+    """Returns, for each label from above, a mark at each series' share with a line from the low to the high end.
+
+    ``series`` maps a series to labels, and these to (share, low, high), from 0 to 1. A series may lack labels. Of several
+    the chart has a legend.
+    """
+    labels = list(dict.fromkeys(label for rows in series.values() for label in rows))
+    colours = [COLOURS[name] for name in ("accent", "ink", "accent-soft", "muted")]
+    looks = [("osD^"[(turn + place) % 4], colour) for turn in range(4) for place, colour in enumerate(colours)]
+    legend_rows = -(-len(series) // 2) if len(series) > 1 else 0
+    height = len(labels) * (10 + 12 * len(series)) + 62 + 20 * legend_rows
+    with _style():
+        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        axes = figure.add_subplot()
+        for number, ((name, rows), (marker, colour)) in enumerate(zip(series.items(), cycle(looks), strict=False)):
+            places = [labels.index(label) + (number + 1) / (len(series) + 1) - 0.5 for label in rows]
+            shares, lows, highs = (100 * np.array(list(rows.values())).reshape(-1, 3)).T
+            axes.hlines(places, lows, highs, color=colour, linewidth=1.5)
+            axes.plot(shares, places, marker, color=colour, markersize=5, label=_shorten(name))
+        axes.set_yticks(range(len(labels)), [_shorten(label) for label in labels])
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlim(0, 100)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(True, axis="x")
+        axes.set_xlabel(x_label)
+        if len(series) > 1:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
         return _to_svg(figure, alt)
 
 

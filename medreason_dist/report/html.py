@@ -1,10 +1,32 @@
-"""Pages from the templates in ``templates/``: self-contained, without scripts, and with all text from data escaped."""
+"""Pages from the templates in ``templates/``: self-contained, with all text from data escaped.
+
+A page runs no script but its own, if it has one: its policy names the script's digest.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+class Script(NamedTuple):
+    """A page's script, and the source expression by which its Content-Security-Policy allows it and no other."""
+
+    text: Markup
+    source: str
+
+
+def read_script(*names: str) -> Script:
+    """Returns files of ``templates/`` as one script."""
+    folder = files("medreason_dist.report") / "templates"
+    text = "\n".join(['"use strict";', *((folder / name).read_text(encoding="utf-8") for name in names)])
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), f"sha256-{digest}")
 
 
 def render_page(template: str, **values: Any) -> str:

@@ -6,11 +6,15 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medreason_dist.errors import RunError
+import pyarrow as pa
+
+from medreason_dist.errors import RunError, StorageError
 from medreason_dist.schemas import TRACES, Side, Status
 from medreason_dist.storage import MANIFEST, Folder
 
 _WIDTH = 110
+_ADDED = frozenset({"finished_at"})
+"""Columns of traces that the first version did not write."""
 
 
 def format_report(run: Folder, traces: int) -> str:
@@ -33,9 +37,26 @@ def read_manifest(run: Folder) -> dict[str, Any]:
 
 
 def iterate_traces(run: Folder) -> Iterator[dict[str, Any]]:
-    """Yields the rows of all traces, shard by shard."""
-    for name in run.child("traces").names(".parquet"):
-        yield from run.child("traces").read_table(name, TRACES).to_pylist()
+    """Yields the rows of all traces, shard by shard; raises as :func:`iterate_tables`."""
+    for table in iterate_tables(run):
+        yield from table.to_pylist()
+
+
+def iterate_tables(run: Folder) -> Iterator[pa.Table]:
+    """Yields the traces of each shard, with null for a column that the version which wrote them did not have yet.
+
+    Raises :class:`StorageError` for a file that is not readable, or lacks other columns.
+    """
+    folder = run.child("traces")
+    for name in folder.names(".parquet"):
+        table = folder.read_table(name)
+        lacking = [field for field in TRACES if field.name not in table.column_names]
+        if unknown := [field.name for field in lacking if field.name not in _ADDED]:
+            what = f"the file lacks the columns {', '.join(unknown)}"
+            raise StorageError(what, f"{folder.uri}/{name}", "it was written by another version: make the run anew")
+        for field in lacking:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+        yield table
 
 
 def format_counts(manifest: Mapping[str, Any]) -> str:

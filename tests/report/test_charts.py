@@ -16,8 +16,10 @@ from medreason_dist.report.charts import (
     Quantiles,
     bar_chart,
     distribution_chart,
+    interval_chart,
     measure_quantiles,
     quantile_chart,
+    step_chart,
 )
 
 SPREAD = Quantiles(9, 1, 2, 4, 8, 16, 1000)
@@ -60,6 +62,22 @@ def test_the_number_beside_the_longest_bar_has_room(number: int) -> None:
     text = next(element for element in ET.fromstring(svg).iter("text") if element.text == f"{number:,}")
     # A digit of DejaVu Sans is 7.64 units wide at 12, a comma half of that.
     assert float(text.attrib["x"]) + 7.64 * len(str(number)) + 3.82 * f"{number:,}".count(",") < WIDTH
+
+
+def test_steps_are_as_high_as_their_numbers() -> None:
+    series = {"finished": [4, 2, 0], "accepted": [2, 1, 0]}
+    svg = step_chart([0, 10, 20, 30], series, x_label="seconds", y_label="rows", alt="Steps")
+    assert {"seconds", "rows", "finished", "accepted", "0", "30"} <= set(texts(svg))
+    heights = {
+        colour: float(np.ptp(drawn(svg, f"fill: var(--{colour},")[0][:, 1])) for colour in ("accent-soft", "accent")
+    }
+    assert heights["accent-soft"] / heights["accent"] == pytest.approx(2, abs=0.01)
+
+
+def test_one_series_needs_no_legend_and_no_numbers_are_drawn_too() -> None:
+    svg = step_chart([0, 0.5, 1], {"coverage": [0, 0]}, x_label="x", y_label="y", alt="")
+    assert "coverage" not in texts(svg)
+    assert len(drawn(svg, "fill: var(--accent,")) == 1
 
 
 def test_a_distribution_counts_the_things_of_at_least_each_value() -> None:
@@ -128,3 +146,13 @@ def test_the_text_report_loads_no_charts() -> None:
     script = "import sys, medreason_dist.report.text\nprint({'matplotlib', 'jinja2', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
+
+
+def test_intervals_stand_at_their_shares_beside_their_series() -> None:
+    series = {"small": {"medqa": (0.25, 0.2, 0.4), "hle": (0.5, 0.1, 0.9)}, "large": {"medqa": (0.75, 0.7, 0.8)}}
+    svg = interval_chart(series, x_label="right, %", alt="Three intervals")
+    assert {"medqa", "hle", "small", "large", "right, %", "0", "100"} <= set(texts(svg))
+    lengths = widths(svg, "stroke: var(--accent,") + widths(svg, "stroke: var(--ink,")
+    # 20, 80 and 10 points.
+    assert [length / lengths[0] for length in lengths[1:3]] == pytest.approx([4, 0.5], abs=0.01)
+    assert svg == interval_chart(series, x_label="right, %", alt="Three intervals")
