@@ -190,6 +190,9 @@ def arguments(setting: Setting, run: str) -> list[str]:
         # Whole paths: of several Ray nodes on one machine one may read the working directory while another unpacks it.
         "questions.sources.medmcqa": ROOT / "examples/quickstart/medmcqa.jsonl",
         "questions.sources.huatuo": ROOT / "examples/quickstart/huatuo_o1.jsonl",
+        "questions.decontaminate.quickstart_test": ROOT / "examples/quickstart/benchmark.jsonl",
+        # The variants of a question are near-duplicates of each other.
+        "questions.deduplication.near_duplicate": "false",
     }
     if not setting.vllm:
         pairs |= {"engine.kind": "scripted", "engine.model": folder / "script.json"}

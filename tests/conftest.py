@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("ray"):
             for warning in WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+def run_job(name: str, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a job as a user starts it."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | environment
+    return subprocess.run(
+        [sys.executable, f"jobs/{name}.py", *command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,9 @@ from medreason_dist.config import Config
 from medreason_dist.generation.inspection import inspect_run
 from medreason_dist.generation.pipeline import generate
 from medreason_dist.storage import MANIFEST, Folder
+from tests.conftest import run_job
 from tests.generation.conftest import SCRIPT
-from tests.generation.test_jobs import arguments, run_job
+from tests.generation.test_jobs import arguments
 
 pytestmark = pytest.mark.ray
 

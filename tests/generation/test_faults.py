@@ -24,9 +24,9 @@ from medreason_dist.generation.inspection import format_inspection, inspect_run
 from medreason_dist.generation.pipeline import generate
 from medreason_dist.schemas import QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder, hold_lease
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_job
 from tests.generation.conftest import SCRIPT
-from tests.generation.test_jobs import arguments, run_job
+from tests.generation.test_jobs import arguments
 
 pytestmark = pytest.mark.ray
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from benchmarks.s3_server import S3Server
 from medreason_dist.config import Config
 from medreason_dist.generation.inspection import inspect_run
 from medreason_dist.storage import MANIFEST, Folder
-from tests.conftest import ROOT
+from tests.conftest import run_job
 
 pytestmark = pytest.mark.ray
 
@@ -30,18 +28,6 @@ def arguments(config: Config, **places: str) -> list[str]:
     pairs |= {f"questions.sources.{name}": path for name, path in config.questions.sources.items()}
     pairs |= {"engine.kind": "scripted", "engine.model": config.engine.model, "run.shard_questions": "16"}
     return ["--config", "configs/quickstart.yaml", *(f"{key}={value}" for key, value in pairs.items())]
-
-
-def run_job(name: str, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | environment
-    return subprocess.run(
-        [sys.executable, f"jobs/{name}.py", *command],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        check=False,
-    )
 
 
 def test_generate_then_report(config: Config) -> None:
