@@ -49,6 +49,8 @@ check: .venv/.test  ## ruff and mypy --strict
 
 bench: .venv/.test .models  ## measure the main job beside bare vLLM, and the graph at the published size
 	$(BIN)/python -m benchmarks.generation $(QUICKSTART)
+	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.decontamination
 	$(BIN)/python -m benchmarks.graph 1 $(wildcard .venv/lib/python3*/site-packages/zingg/jars/zingg-*.jar)
 
 chaos: .venv/.test .models  ## kill runs a hundred times at random and compare what comes out (about an hour)

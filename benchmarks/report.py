@@ -34,7 +34,8 @@ def main() -> None:
         size = (run.path / PAGE).stat().st_size
         print(f"{rows:,} rows: page {size / 1e6:.1f} MB, {size / rows:,.0f} bytes a row")
         print(
-            f"written in {seconds:.1f} s, {busy:.1f} s of CPU; peak memory {before:.0f} MB before, {peak_memory():.0f} MB after"
+            f"written in {seconds:.1f} s, {busy:.1f} s of CPU; "
+            f"peak memory {before:.0f} MB before, {peak_memory():.0f} MB after"
         )
         if (chromium := shutil.which("chromium")) is None:
             print("no chromium: not opened")

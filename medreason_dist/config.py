@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medreason_dist.errors import ConfigError
-from medreason_dist.schemas import Dataset
+from medreason_dist.schemas import Benchmark, Dataset
 
 C = TypeVar("C")
 
@@ -101,6 +102,52 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class DecontaminationConfig:
+    """How questions are compared with the benchmarks of ``questions.decontaminate``: docs/questions.md."""
+
+    exact: bool = True
+    """The same words in the same order."""
+
+    ngram_overlap: bool = True
+    """Long pieces in common: a share of the shorter one's n-grams of words."""
+
+    near_duplicate: bool = True
+    """Small changes all over: Jaccard index of short n-grams of words, candidates by MinHash."""
+
+    ngram_words: int = 8
+    """Words of an n-gram of ``ngram_overlap``."""
+
+    ngram_threshold: float = 0.5
+    """Share of the shorter stem's n-grams, in one benchmark row, from which on a question is dropped."""
+
+    shingle_words: int = 3
+    """Words of an n-gram of ``near_duplicate``, here and in ``questions.deduplication``."""
+
+    near_duplicate_threshold: float = 0.5
+    """Jaccard index from which on a question is dropped."""
+
+    near_duplicate_long_threshold: float = 0.3
+    """The same where both stems are long."""
+
+    long_words: int = 30
+    """Words from which on a stem is long: only such are compared by ``ngram_overlap``, and without their options."""
+
+    min_words: int = 12
+    """A stem of fewer words says too little by itself («Which of the following is true?»): options must agree too."""
+
+
+@dataclass(frozen=True)
+class DeduplicationConfig:
+    """How the questions of a run are compared with each other. Rows of equal content are always dropped."""
+
+    near_duplicate: bool = True
+    """Drop near-duplicates with the same answer and context."""
+
+    threshold: float = 0.8
+    """Jaccard index of word n-grams, as in ``questions.decontamination``, from which on the later one is dropped."""
+
+
+@dataclass(frozen=True)
 class QuestionsConfig:
     """Where questions come from."""
 
@@ -110,9 +157,15 @@ class QuestionsConfig:
     huatuo, hle."""
 
     decontaminate: dict[str, str] = field(default_factory=dict)
-    """One entry a benchmark: a file of its questions, whose rows hold the question in ``question``, ``Question`` or
-    ``problem_text``. A question with the same text, after Unicode and white-space normalisation and case folding, is
-    dropped as ``contaminated``."""
+    """One entry a benchmark: a file of its questions, or a folder of such files, whose rows hold the question in
+    ``question``, ``Question``, ``problem_text`` or ``QUESTION``. A question that is found in one of them is dropped as
+    ``contaminated``."""
+
+    decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
+    """How they are compared."""
+
+    deduplication: DeduplicationConfig = field(default_factory=DeduplicationConfig)
+    """How questions are compared with each other."""
 
 
 @dataclass(frozen=True)
@@ -385,11 +438,110 @@ class StorageConfig:
 
 
 @dataclass(frozen=True)
+class PlanConfig:
+    """What ``generate --plan`` expects of a run."""
+
+    sample: int = field(default=64, metadata=NEUTRAL)
+    """Questions that one worker's engine is tried on. The engine is loaded as in the run from
+    ``workers.shards_in_flight`` times ``run.shard_questions`` on."""
+
+    rates: str | None = field(default=None, metadata=NEUTRAL)
+    """A forecast that an earlier ``--plan`` wrote, whose rates are taken instead of a sample: file or ``s3://``."""
+
+    file: str | None = field(default=None, metadata=NEUTRAL)
+    """Where ``--plan`` writes its forecast as JSON (file or ``s3://``), and where the run takes it from, to hold it
+    beside what came in its manifest. ``null``: it is only printed."""
+
+    price_per_gpu_hour: float | None = field(default=None, metadata=NEUTRAL)
+    """Price of one GPU for one hour, in any currency. ``null``: no cost is told."""
+
+
+class EvaluatePrompt(StrEnum):
+    """How a benchmark's question is asked."""
+
+    reasoned = "reasoned"
+    """Reason step by step, then state the answer on a last line, in a form that is given."""
+    plain = "plain"
+    """The question and its options without any instruction on form, as the MedReason authors ask by default."""
+    direct = "direct"
+    """The letter alone, by constrained decoding: no reasoning."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How ``evaluate`` scores ``engine`` on benchmarks. Of its keys ``engine.temperature`` alone does not apply."""
+
+    uri: str = "runs/evaluation"
+    """Folder or ``s3://bucket/prefix`` that the evaluation writes. The same command on the same folder resumes it."""
+
+    benchmarks: dict[str, str] = field(default_factory=dict)
+    """One entry a benchmark: its released file, or a folder of such files. Benchmarks: medqa, medmcqa, mmlu, pubmedqa,
+    medbullets_op4, medbullets_op5, medxpertqa, hle."""
+
+    limit: int | None = None
+    """At most so many questions of each benchmark, the first in content-id order. ``null`` for all."""
+
+    invalid_limit: int = 0
+    """Rows of each benchmark that may be unfit to be asked. They are left out and counted; more than these stop."""
+
+    prompt: EvaluatePrompt = EvaluatePrompt.reasoned
+    """``reasoned``, ``plain`` or ``direct``."""
+
+    samples: int = 1
+    """Completions of each question, whose mean is its score (pass@1)."""
+
+    temperature: float = 0.0
+    """Sampling temperature."""
+
+    max_tokens: int = 2048
+    """Token limit of a completion."""
+
+    compare: list[str] = field(default_factory=list, metadata=NEUTRAL)
+    """Folders of finished evaluations, which the comparison shows beside this one."""
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """What ``publish_dataset`` makes of the run at ``run.uri``."""
+
+    uri: str = field(default="datasets/dataset", metadata=NEUTRAL)
+    """Folder or ``s3://bucket/prefix`` that the dataset is written to: an empty one, or that of the same dataset."""
+
+    name: str = field(default="Medical reasoning along PrimeKG", metadata=NEUTRAL)
+    """Title of the dataset card."""
+
+    license: str = field(default="other", metadata=NEUTRAL)
+    """Licence of the dataset by its identifier on the Hugging Face Hub. The card lists those of the sources."""
+
+    splits: dict[str, float] = field(
+        default_factory=lambda: {"train": 0.9, "validation": 0.05, "test": 0.05}, metadata=NEUTRAL
+    )
+    """Share of each split, 1 in sum; 0 leaves one out. A question's id decides, so that it stays in its split however
+    large the run grows."""
+
+    system_prompt: str | None = field(default=None, metadata=NEUTRAL)
+    """First message of every chat. ``null`` for none."""
+
+    file_bytes: int = field(default=64 * 1024**2, metadata=NEUTRAL)
+    """Uncompressed size from which on a Parquet file is written. One of each split is held in memory."""
+
+    allow_unfinished: bool = field(default=False, metadata=NEUTRAL)
+    """Publish the shards that an unfinished run has. The card says so."""
+
+    allow_undecontaminated: bool = field(default=False, metadata=NEUTRAL)
+    """Publish a run whose questions were compared with no benchmark. The card says so."""
+
+
+@dataclass(frozen=True)
 class ReportConfig:
-    """What ``report`` prints."""
+    """What ``report`` prints and writes."""
 
     traces: int = field(default=2, metadata=NEUTRAL)
     """Accepted traces that are printed whole."""
+
+    audit_rows: int = field(default=50_000, metadata=NEUTRAL)
+    """Questions that can be opened in ``report.html``, each some 2 kB of it. Of more, the first by shard; the page's
+    figures are about all, and it says how many are left out."""
 
 
 @dataclass(frozen=True)
@@ -410,6 +562,9 @@ class Config:
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
 
@@ -466,14 +621,28 @@ def result_keys(config: Config) -> dict[str, Any]:
     Left out are the fields marked :data:`NEUTRAL`, where the run lies, how far it goes (``run.limit``) and how the
     graph was built (its manifest has a fingerprint of its own).
     """
-    left_out = ("run.uri", "run.limit", "graph.", "neighborhoods.", "embeddings.")
+    left_out = ("run.uri", "run.limit", "graph.", "neighborhoods.", "embeddings.", "evaluate.")
+    return {key: value for key, value in _result_leaves(config) if not key.startswith(left_out)}
+
+
+def evaluation_keys(config: Config) -> dict[str, Any]:
+    """Returns those ``key: value`` pairs on which the rows of an evaluation depend, as :func:`result_keys` does.
+
+    Left out are also where it lies, its files (whose digests a plan has) and how far it goes (``evaluate.limit``).
+    """
+    taken = ("run.seed", "engine.", "evaluate.")
+    left_out = ("engine.temperature", "evaluate.uri", "evaluate.benchmarks", "evaluate.limit", "evaluate.invalid_limit")
+    pairs = _result_leaves(config)
+    return {key: value for key, value in pairs if key.startswith(taken) and not key.startswith(left_out)}
+
+
+def _result_leaves(config: Config) -> Iterator[tuple[str, Any]]:
+    """Yields the pairs that are not :data:`NEUTRAL`."""
     neutral = {key for key, metadata, _ in walk_fields(type(config)) if metadata == NEUTRAL}
     neutral |= {key.replace("engine.", "judge.", 1) for key in neutral if key.startswith("engine.")}
-    return {
-        key: value
-        for key, value in leaves(to_dict(config))
-        if not key.startswith(left_out) and not any(key == n or key.startswith(f"{n}.") for n in neutral)
-    }
+    for key, value in leaves(to_dict(config)):
+        if not any(key == n or key.startswith(f"{n}.") for n in neutral):
+            yield key, value
 
 
 def walk_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
@@ -569,10 +738,34 @@ def _require_gpus(config: Config) -> None:
         raise ConfigError(what, "engine.gpu_memory_utilization", remedy)
 
 
+def _require_decontamination(questions: QuestionsConfig) -> None:
+    """Raises :class:`ConfigError` for a threshold out of range, and for benchmarks that nothing would compare with."""
+    settings = questions.decontamination
+    # Unrelated case reports reach a Jaccard index of 0.25, and below 0.3 nearly every row would be a candidate.
+    thresholds = {
+        "questions.decontamination.ngram_threshold": (settings.ngram_threshold, 0.1),
+        "questions.decontamination.near_duplicate_threshold": (settings.near_duplicate_threshold, 0.3),
+        "questions.decontamination.near_duplicate_long_threshold": (settings.near_duplicate_long_threshold, 0.3),
+        "questions.deduplication.threshold": (questions.deduplication.threshold, 0.3),
+    }
+    for key, (number, least) in thresholds.items():
+        if not least <= number <= 1:
+            raise ConfigError(f"config key '{key}' is {number}", remedy=f"it must be from {least} to 1")
+    if questions.decontaminate and not (settings.exact or settings.ngram_overlap or settings.near_duplicate):
+        raise ConfigError(
+            "every method of 'questions.decontamination' is off while 'questions.decontaminate' names benchmarks",
+            remedy="leave one of exact, ngram_overlap, near_duplicate on, or name no benchmarks",
+        )
+
+
 def _require_ranges(config: Config) -> None:
     at_least_one = {
         "run.shard_questions": config.run.shard_questions,
         "run.limit": config.run.limit,
+        "questions.decontamination.ngram_words": config.questions.decontamination.ngram_words,
+        "questions.decontamination.long_words": config.questions.decontamination.long_words,
+        "questions.decontamination.shingle_words": config.questions.decontamination.shingle_words,
+        "questions.decontamination.min_words": config.questions.decontamination.min_words,
         "neighborhoods.radius": config.neighborhoods.radius,
         "neighborhoods.buckets": config.neighborhoods.buckets,
         "neighborhoods.processes": config.neighborhoods.processes,
@@ -584,13 +777,20 @@ def _require_ranges(config: Config) -> None:
         "paths.top_k": config.paths.top_k,
         "paths.max_pairs": config.paths.max_pairs,
         "trace.attempts": config.trace.attempts,
+        "plan.sample": config.plan.sample,
         "trace.section_sentences": config.trace.section_sentences,
         "workers.count": config.workers.count,
         "workers.shards_in_flight": config.workers.shards_in_flight,
+        "report.audit_rows": config.report.audit_rows,
+        "evaluate.limit": config.evaluate.limit,
+        "evaluate.samples": config.evaluate.samples,
+        "evaluate.max_tokens": config.evaluate.max_tokens,
+        "publish.file_bytes": config.publish.file_bytes,
     }
     for key, number in at_least_one.items():
         if number is not None and number < 1:
             raise ConfigError(f"config key '{key}' is {number}", remedy="it must be 1 or more")
+    _require_decontamination(config.questions)
     _require_gpus(config)
     if config.storage.sse not in (None, "AES256", "aws:kms"):
         raise ConfigError(f"config key 'storage.sse' is '{config.storage.sse}'", remedy="null, AES256 or aws:kms")
@@ -606,11 +806,35 @@ def _require_ranges(config: Config) -> None:
             "config key 'trace.attempts' is more than 1 while 'engine.temperature' is 0: every attempt would be the same",
             remedy="set engine.temperature=0.7, or trace.attempts=1",
         )
-    for dataset in config.questions.sources:
-        if dataset not in {member.value for member in Dataset}:
-            close = difflib.get_close_matches(dataset, [member.value for member in Dataset], n=1)
+    if config.evaluate.invalid_limit < 0:
+        raise ConfigError(f"config key 'evaluate.invalid_limit' is {config.evaluate.invalid_limit}", remedy="0 or more")
+    if config.evaluate.samples > 1 and config.evaluate.temperature == 0:
+        raise ConfigError(
+            "config key 'evaluate.samples' is more than 1 while 'evaluate.temperature' is 0: every sample would be the same",
+            remedy="set evaluate.temperature=0.7, or evaluate.samples=1",
+        )
+    _require_splits(config.publish.splits)
+    _require_members("questions.sources", config.questions.sources, "dataset", Dataset)
+    _require_members("evaluate.benchmarks", config.evaluate.benchmarks, "benchmark", Benchmark)
+
+
+def _require_splits(shares: Mapping[str, float]) -> None:
+    """Raises :class:`ConfigError` for splits that the datasets library cannot name, or that are not a whole."""
+    for name in shares:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name == "all":
+            raise ConfigError(f"config key 'publish.splits.{name}' names no split", remedy="letters, digits and _")
+    if min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-9:
+        what = f"config key 'publish.splits' has shares of {sum(shares.values()):g} in sum"
+        raise ConfigError(what, remedy="shares from 0 up that are 1 in sum, such as publish.splits.train=0.95 …")
+
+
+def _require_members(section: str, names: Iterable[str], what: str, members: type[StrEnum]) -> None:
+    """Raises :class:`ConfigError` for a name that is none of the members', naming the nearest."""
+    known = [member.value for member in members]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean '{close[0]}'? " if close else ""
             raise ConfigError(
-                f"config key 'questions.sources.{dataset}' names no dataset",
-                remedy=f"{hint}datasets are {', '.join(member.value for member in Dataset)}",
+                f"config key '{section}.{name}' names no {what}", remedy=f"{hint}{what}s are {', '.join(known)}"
             )

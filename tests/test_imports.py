@@ -27,7 +27,9 @@ ROOMS: dict[str, set[str]] = {
     "reasoning": CORE | {"engines.base", "reasoning"},
     "engines": CORE | {"storage", "engines"},
     # The comparison of evaluations is a page, drawn by report's charts and templates.
-    "evaluation": CORE | {"storage", "questions", "engines.base", "report.charts", "report.html", "evaluation"},
+    "evaluation": CORE
+    | {"storage", "questions", "engines.base", "streaming", "report.charts", "report.html", "evaluation"},
+    "publishing": CORE | {"storage", "publishing"},
     "streaming": CORE | {"storage", "engines", "streaming"},
 }
 """What a room may import of the package; a name stands for all below it. Rooms not listed: see :data:`FORBIDDEN`."""

@@ -1,7 +1,7 @@
 """From the configured sources to a run's questions: read, decontaminate, deduplicate, limit, shard.
 
 Everything is decided by content: the same rows give the same questions, ids and shards in whatever order sources are
-listed, and byte-identical files for the same input files.
+listed, and byte-identical files for the same input files. docs/questions.md says what becomes a question.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import pyarrow as pa
 
-from medreason_dist.config import Config, StorageConfig
-from medreason_dist.errors import ConfigError, ReconcileError, SourceError
-from medreason_dist.ids import normalize_text
-from medreason_dist.questions.files import Malformed, list_files, read_rows
-from medreason_dist.questions.readers import Invalid, Question, SourceRow, encodable, read_source, split_choices
+from medreason_dist.config import Config, QuestionsConfig
+from medreason_dist.errors import ConfigError, ReconcileError
+from medreason_dist.questions.decontamination import BenchmarkIndex, Method, read_benchmarks
+from medreason_dist.questions.duplicates import compare, find_duplicates, place_of
+from medreason_dist.questions.files import Malformed, list_files
+from medreason_dist.questions.readers import Invalid, Question, SourceRow, encodable, read_source
 from medreason_dist.schemas import DROPPED, QUESTIONS, Dataset, DropReason
 from medreason_dist.storage import Folder
 
-BENCHMARK_FIELDS = ("question", "Question", "problem_text", "QUESTION")
+DATASETS = [dataset.value for dataset in Dataset]
 
 
 class Dropped(TypedDict):
@@ -50,11 +51,26 @@ class Counts:
 
 @dataclass(frozen=True)
 class Selection:
-    """The questions of a run (planned ones first, then in question_id order), the dropped rows, every source's counts."""
+    """The questions of a run (planned ones first, then in question_id order), the dropped rows, every source's counts,
+    and what questions were compared with (:meth:`BenchmarkIndex.describe`; empty where with nothing)."""
 
     questions: list[Question]
     dropped: list[Dropped]
     sources: dict[str, Counts]
+    decontamination: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """The rows of all sources of a config, by :class:`Dataset` order, read from the files whenever they are iterated."""
+
+    config: Config
+
+    def __iter__(self) -> Iterator[SourceRow]:
+        sources, storage = self.config.questions.sources, self.config.storage
+        for dataset in Dataset:
+            if dataset in sources:
+                yield from read_source(dataset, sources[dataset], storage)
 
 
 def read_questions(config: Config, planned: Collection[str] = ()) -> Selection:
@@ -63,12 +79,11 @@ def read_questions(config: Config, planned: Collection[str] = ()) -> Selection:
     Raises :class:`ConfigError` without sources, :class:`SourceError` for a file that cannot be used,
     :class:`ReconcileError` for counts that do not add up.
     """
-    sources, storage = config.questions.sources, config.storage
-    if not sources:
+    if not config.questions.sources:
         raise ConfigError("there are no questions", "questions.sources", "set questions.sources.medqa=FILE or another")
-    benchmarks = read_benchmarks(config.questions.decontaminate, storage)
-    rows = (row for dataset in Dataset if dataset in sources for row in read_source(dataset, sources[dataset], storage))
-    return select_questions(rows, benchmarks, config.run.limit, planned)
+    benchmarks = read_benchmarks(config.questions.decontaminate, config.storage)
+    index = BenchmarkIndex(benchmarks, config.questions.decontamination)
+    return select_questions(SourceRows(config), index, config.questions, config.run.limit, planned)
 
 
 def digest_inputs(config: Config) -> dict[str, str]:
@@ -81,90 +96,73 @@ def digest_inputs(config: Config) -> dict[str, str]:
     }
 
 
-def write_questions(run: Folder, selection: Selection, planned: Mapping[str, int], size: int) -> dict[str, int]:
+def write_questions(
+    run: Folder,
+    questions: Sequence[Question],
+    dropped: Sequence[Mapping[str, Any]],
+    planned: Mapping[str, int],
+    size: int,
+) -> dict[str, int]:
     """Writes the questions that are not ``planned`` (shard → questions) as further shards, and all dropped rows.
 
     Returns all shards with their numbers of questions. Shards that are in neither are deleted.
     """
-    new = plan_shards(selection.questions[sum(planned.values()) :], size, first=len(planned))
+    new = plan_shards(questions[sum(planned.values()) :], size, first=len(planned))
     folder = run.child("questions")
-    for name, questions in new.items():
-        folder.write_table(name, pa.Table.from_pylist(questions, schema=QUESTIONS))
+    for name, rows in new.items():
+        folder.write_table(name, pa.Table.from_pylist(rows, schema=QUESTIONS))
     folder.delete_all(name for name in folder.names(".parquet") if name not in {**planned, **new})
-    run.child("dropped").write_table("part=00000.parquet", pa.Table.from_pylist(selection.dropped, schema=DROPPED))
-    return {**planned, **{name: len(questions) for name, questions in new.items()}}
-
-
-def read_benchmarks(files: Mapping[str, str], storage: StorageConfig) -> dict[str, str]:
-    """Returns ``comparison text → benchmark:row`` of all benchmark files, which are files as sources are.
-
-    Raises :class:`SourceError` also for a single row without a question: to pass over it might let it through.
-    """
-    rows: dict[str, str] = {}
-    for benchmark, uri in sorted(files.items()):
-        number = 0
-        for file in list_files(uri, storage):
-            for row in read_rows(file):
-                text = _benchmark_text(row)
-                if text is None:
-                    raise SourceError(
-                        f"row {number} has no question in any of {', '.join(BENCHMARK_FIELDS)}",
-                        f"questions.decontaminate.{benchmark}: {file}",
-                        "mend or remove the row",
-                    )
-                rows.setdefault(comparison_text(text), f"{benchmark}:{number}")
-                number += 1
-    return rows
-
-
-def comparison_text(question: str) -> str:
-    """Returns what two questions must share to count as the same: normalised, case-folded, without listed options."""
-    return normalize_text(split_choices(question)[0]).casefold()
+    run.child("dropped").write_table("part=00000.parquet", pa.Table.from_pylist(dropped, schema=DROPPED))
+    return {**planned, **{name: len(rows) for name, rows in new.items()}}
 
 
 def select_questions(
-    rows: Iterable[SourceRow], benchmarks: Mapping[str, str], limit: int | None, planned: Collection[str] = ()
+    rows: Iterable[SourceRow],
+    index: BenchmarkIndex,
+    config: QuestionsConfig,
+    limit: int | None = None,
+    planned: Collection[str] = (),
 ) -> Selection:
     """Drops invalid rows, contaminated questions and then duplicates; takes the first ``limit`` in question_id order.
 
-    Those whose ids are ``planned`` come before all others, so that more rows or a larger limit add to them.
-    ``rows`` come by :class:`Dataset` order, then by number: of equal questions the first stays. ``benchmarks`` maps
-    :func:`comparison_text` to the benchmark's row. Raises :class:`ReconcileError` where counts do not add up.
+    Those whose ids are ``planned`` come before all others, so that more rows or a larger limit add to them, and nothing
+    new takes the place of one. ``rows`` come by :class:`Dataset` order, then by number: of equal questions the first
+    stays. They are iterated a second time where there are near-duplicates, whose rows nobody kept. Raises
+    :class:`ReconcileError` where counts do not add up.
     """
     kept: dict[str, Question] = {}
     dropped: list[Dropped] = []
     rows_read: Counter[str] = Counter()
+    found_by: Counter[Method] = Counter()
     for row in rows:
         rows_read[row.dataset.value] += 1
-        fault = _find_fault(row.parsed, benchmarks, kept)
-        if fault is not None:
-            dropped.append(_drop(row, *fault))
-        elif not isinstance(row.parsed, Invalid):
-            kept[row.parsed["question_id"]] = row.parsed
+        if isinstance(row.parsed, Invalid):
+            dropped.append(_drop(row, DropReason.invalid_input, row.parsed.detail))
+        elif (match := index.find(compare(row.parsed))) is not None:
+            dropped.append(_drop(row, DropReason.contaminated, match.detail))
+            found_by[match.method] += 1
+        elif (first := kept.setdefault(row.parsed["question_id"], row.parsed)) is not row.parsed:
+            detail = f"same content as {place_of(first)}, the first that has it; id {first['question_id']}"
+            dropped.append(_drop(row, DropReason.duplicate, detail))
     ordered = sorted(
         kept.values(), key=lambda question: (question["question_id"] not in planned, question["question_id"])
     )
+    near = find_duplicates(ordered, config)
+    dropped += _drop_near_duplicates(rows, near)
+    dropped.sort(key=lambda record: (DATASETS.index(record["dataset"]), record["row_in_dataset"]))
+    ordered = [question for question in ordered if place_of(question) not in near]
     end = len(ordered) if limit is None else limit
     sources = _count_sources(rows_read, ordered[:end], dropped, ordered[end:])
     for dataset, counts in sources.items():
         require_reconciled(dataset, counts)
-    return Selection(ordered[:end], dropped, sources)
+    return Selection(ordered[:end], dropped, sources, index.describe(found_by))
 
 
-def _find_fault(
-    parsed: Question | Invalid, benchmarks: Mapping[str, str], kept: Mapping[str, Question]
-) -> tuple[DropReason, str] | None:
-    """Returns why a row does not become a question, with its detail, or None for one that does."""
-    if isinstance(parsed, Invalid):
-        return DropReason.invalid_input, parsed.detail
-    benchmark_row = benchmarks.get(comparison_text(parsed["question"]))
-    if benchmark_row is not None:
-        return DropReason.contaminated, f"same question as {benchmark_row}"
-    first = kept.get(parsed["question_id"])
-    if first is not None:
-        where = f"{first['dataset']}:{first['row_in_dataset']}"
-        return DropReason.duplicate, f"same content as {where}, which is kept; id {first['question_id']}"
-    return None
+def _drop_near_duplicates(rows: Iterable[SourceRow], near: Mapping[str, str]) -> Iterator[Dropped]:
+    for row in rows if near else ():
+        detail = near.get(f"{row.dataset.value}:{row.number}")
+        if detail is not None:
+            yield _drop(row, DropReason.near_duplicate, detail)
 
 
 def _drop(row: SourceRow, reason: DropReason, detail: str) -> Dropped:
@@ -207,11 +205,6 @@ def require_reconciled(dataset: str, counts: Counts) -> None:
     accounted = counts.dropped + counts.beyond_limit + counts.questions
     if counts.rows_read != accounted or counts.dropped != sum(counts.dropped_by_reason.values()):
         raise ReconcileError(f"{dataset}: {counts.rows_read} rows read, {accounted} accounted for: {counts}")
-
-
-def _benchmark_text(row: Any) -> str | None:
-    found = (row.get(field) for field in BENCHMARK_FIELDS) if isinstance(row, dict) else iter(())
-    return next((text for text in found if isinstance(text, str) and text.strip()), None)
 
 
 def _count_sources(

@@ -80,17 +80,21 @@ class _InvalidError(Exception):
         super().__init__(f"{field}: {found}; allowed: {allowed}")
 
 
-def read_source(dataset: Dataset, uri: str, storage: StorageConfig) -> Iterator[SourceRow]:
+def read_source(
+    dataset: Dataset, uri: str, storage: StorageConfig, *, key: str | None = None, distinct: bool = True
+) -> Iterator[SourceRow]:
     """Yields every row of a source: a file, or a folder of files in name order.
 
-    Raises :class:`SourceError` for a file that cannot be read or in which no row fits the dataset.
+    ``key`` is the config key that names it, ``questions.sources.<dataset>`` if not given; ``distinct`` as in
+    :func:`parse_row`. Raises :class:`SourceError` for a file that cannot be read or in which no row fits the dataset.
     """
+    key = key or f"questions.sources.{dataset}"
     number = 0
     for file in list_files(uri, storage):
         fits, first_detail = 0, ""
-        rows = _require_zero_based(read_rows(file), file) if dataset is Dataset.medmcqa else read_rows(file)
+        rows = _require_zero_based(read_rows(file), f"{key}: {file}") if dataset is Dataset.medmcqa else read_rows(file)
         for row in rows:
-            parsed = parse_row(dataset, number, row)
+            parsed = parse_row(dataset, number, row, distinct=distinct)
             if isinstance(parsed, Invalid):
                 first_detail = first_detail or parsed.detail
             else:
@@ -100,19 +104,24 @@ def read_source(dataset: Dataset, uri: str, storage: StorageConfig) -> Iterator[
         if not fits:
             raise SourceError(
                 f"no row fits the dataset {dataset}; the first one's fault is {first_detail}",
-                f"questions.sources.{dataset}: {file}",
-                _looks_like(file),
+                f"{key}: {file}",
+                _looks_like(file, key.rpartition(".")[0]),
             )
 
 
-def parse_row(dataset: Dataset, number: int, row: Any) -> Question | Invalid:
-    """Returns row ``number`` of a source as a question, or what is wrong with it."""
+def parse_row(dataset: Dataset, number: int, row: Any, *, distinct: bool = True) -> Question | Invalid:
+    """Returns row ``number`` of a source as a question, or what is wrong with it.
+
+    Without ``distinct`` a wrong option may repeat a right one, as a benchmark scores by the label alone.
+    """
     try:
         if isinstance(row, Malformed):
             raise _InvalidError("row", row.fault, "one JSON object a line")
         if not isinstance(row, dict):
             raise _InvalidError("row", _shown(row), "a JSON object")
         fields = PARSERS[dataset](row)
+        if distinct:
+            _require_distinct(fields)
     except _InvalidError as error:
         return Invalid(encodable(str(error)))
     question, context, options, answer = (fields[name] for name in ("question", "context", "options", "answer"))
@@ -283,10 +292,6 @@ PARSERS: dict[Dataset, Callable[[Row], Fields]] = {
 
 def _closed(question: str, options: Mapping[str, str], right: Sequence[str], **rest: str | None) -> Fields:
     labels = [label for label in options if label in right]
-    right_texts = {normalize_text(options[label]) for label in labels}
-    for label, text in options.items():
-        if label not in labels and normalize_text(text) in right_texts:
-            raise _InvalidError("options", f"wrong option {label} {_shown(text)} repeats a right one", "distinct text")
     return _fields(
         question=question,
         options=[Option(label=label, text=text) for label, text in options.items()],
@@ -404,6 +409,15 @@ def _require_agreement(answer: str, label: str, options: Mapping[str, str]) -> N
         raise _InvalidError("answer", _shown(answer), f"the text of option {label}, {_shown(options[label])}")
 
 
+def _require_distinct(fields: Fields) -> None:
+    """Refuses a wrong option that repeats a right one."""
+    labels = (fields["answer_label"] or "").split(",")
+    right_texts = {normalize_text(option["text"]) for option in fields["options"] if option["label"] in labels}
+    for label, text in ((option["label"], option["text"]) for option in fields["options"]):
+        if label not in labels and normalize_text(text) in right_texts:
+            raise _InvalidError("options", f"wrong option {label} {_shown(text)} repeats a right one", "distinct text")
+
+
 def _require_text_only(row: Row) -> None:
     for name in ("image", "images"):
         if row.get(name) not in (None, "", []):
@@ -415,7 +429,7 @@ def _require_text_only(row: Row) -> None:
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def _require_zero_based(rows: Iterator[Any], file: File) -> Iterator[Any]:
+def _require_zero_based(rows: Iterator[Any], where: str) -> Iterator[Any]:
     """Passes MedMCQA's rows on; raises :class:`SourceError` where ``cop`` counts from 1, as in its first release."""
     seen: set[Any] = set()
     for row in rows:
@@ -426,19 +440,19 @@ def _require_zero_based(rows: Iterator[Any], file: File) -> Iterator[Any]:
     if 4 in seen and 0 not in seen:
         raise SourceError(
             "cop counts from 1 in this file: it has a 4 and no 0",
-            f"questions.sources.medmcqa: {file}",
+            where,
             "subtract 1 from every cop, or take the release whose cop counts from 0",
         )
 
 
-def _looks_like(file: File) -> str:
+def _looks_like(file: File, section: str) -> str:
     """Returns advice that names the dataset which most of a file's first rows fit."""
     rows = list(islice(read_rows(file), LOOKS_LIKE_ROWS))
     fits = {dataset: sum(not isinstance(parse_row(dataset, 0, row), Invalid) for row in rows) for dataset in PARSERS}
     best = max(fits, key=lambda dataset: fits[dataset])
     if not fits[best]:
         return "its rows fit no other dataset either: see docs/configuration.md for the sources"
-    return f"it looks like {best}: list it as questions.sources.{best}"
+    return f"it looks like {best}: list it as {section}.{best}"
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ def test_every_row_comes_out_and_can_be_written(tmp_path: Path) -> None:
     counts, crashes, _ = try_all(partial(try_row, folder=tmp_path), range(150))
     assert crashes == {}
     assert counts.total() == 150
-    assert set(counts) == {"question", "invalid_input", "duplicate", "SourceError"}
+    assert set(counts) == {"question", "invalid_input", "duplicate", "near_duplicate", "SourceError"}
 
 
 def test_a_case_depends_on_its_number_alone(tmp_path: Path) -> None:
