@@ -9,8 +9,10 @@ from medreason_dist.storage import Folder
 
 def main(config: Config) -> None:
     """Score engine.model on evaluate.benchmarks, or resume where evaluate.uri left off; compare with evaluate.compare."""
-    evaluate(config)
     folders = [Folder(uri, config.storage) for uri in (config.evaluate.uri, *config.evaluate.compare)]
+    # A folder that cannot be compared with is told before the work, not after.
+    read_evaluations(folders[1:])
+    evaluate(config)
     evaluations = read_evaluations(folders)
     page = write_comparison(folders[0], evaluations)
     print(format_evaluations(evaluations))

@@ -167,6 +167,7 @@ def test_config_that_is_refused(pair: str, message: str) -> None:
         load_config(Config, None, [pair])
 
 
+@pytest.mark.slow
 def test_shared_benchmarks_are_read_whole(shared: Path) -> None:
     files = {name: f"{shared}/data/{file}" for name, (file, _) in SHARED.items()}
     found = read_questions(load_config(Config, None, [f"evaluate.benchmarks.{n}={uri}" for n, uri in files.items()]))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import evaluate as job
 from medreason_dist.config import Config, EngineConfig, EngineKind, load_config
 from medreason_dist.errors import ModelError, RunError
 from medreason_dist.evaluation.comparison import format_evaluations, read_evaluations, write_comparison
@@ -103,6 +104,13 @@ def test_several_samples_and_two_evaluations_side_by_side(config: Config, tmp_pa
 def test_no_model_no_folder(config: Config) -> None:
     with pytest.raises(ModelError):
         evaluate(replace(config, engine=replace(config.engine, model="missing.json")))
+    assert not Path(config.evaluate.uri).exists()
+
+
+def test_a_folder_that_cannot_be_compared_with_is_told_first(config: Config, tmp_path: Path) -> None:
+    missing = replace(config.evaluate, compare=[f"{tmp_path}/missing"])
+    with pytest.raises(RunError, match="missing"):
+        job.main(replace(config, evaluate=missing))
     assert not Path(config.evaluate.uri).exists()
 
 

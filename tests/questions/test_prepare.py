@@ -184,6 +184,7 @@ def shared_pairs(shared: Path, key: str, files: dict[str, str]) -> list[str]:
     return [f"questions.{key}.{name}={shared / 'data' / path}" for name, path in files.items()]
 
 
+@pytest.mark.slow
 def test_shared_sources(shared: Path, tmp_path: Path) -> None:
     pairs = shared_pairs(shared, "sources", SHARED_SOURCES)
     pairs += shared_pairs(shared, "decontaminate", {"medqa_test": "eval/medqa_test.jsonl"})
