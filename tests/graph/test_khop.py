@@ -25,6 +25,7 @@ def expand(pairs: Pairs, count: int, seeds: list[int], radius: int) -> list[list
     return [parts[row * radius : (row + 1) * radius] for row in range(len(seeds))]
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 30).flatmap(
         lambda count: st.tuples(

@@ -251,6 +251,7 @@ def test_the_job_builds_then_says_that_it_is_built(source: Path, tmp_path: Path)
     assert again.stdout.startswith(f"already built, nothing to do: {tmp_path}/graph\n")
 
 
+@pytest.mark.slow
 def test_the_job_ends_with_2_and_one_message(source: Path, tmp_path: Path) -> None:
     source.write_bytes(to_csv([row(EDGES[0]), row(EDGES[2], y_index="")]))
     done = run_job(f"graph.source={source}", f"graph.uri={tmp_path}/graph")

@@ -37,6 +37,7 @@ def fault(content: bytes, folder: Path, name: str = "kg.csv") -> SourceError:
     return caught.value
 
 
+@pytest.mark.slow
 @given(edges=random_edges())
 def test_symmetrised_sorted_without_loops_and_duplicates(
     edges: list[Edge], tmp_path_factory: pytest.TempPathFactory

@@ -42,6 +42,7 @@ def test_the_published_figures() -> None:
     assert len({relation.display for relation in relations}) == 18
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
     for name in ("again.csv", "one.csv.gz", "two.csv.gz"):
         assert write_kg(tmp_path / name, SCALE) == made.counts
@@ -55,6 +56,7 @@ def test_the_same_seed_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
     assert (tmp_path / "other.csv").read_bytes() != made.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_quotes_stand_where_they_must_and_every_edge_in_both_directions(made: Made) -> None:
     text = made.path.read_text()
     header, *rows = csv.reader(io.StringIO(text, newline=""))

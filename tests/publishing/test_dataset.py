@@ -129,6 +129,7 @@ def manifest_of(config: Config) -> dict[str, Any]:
     return manifest
 
 
+@pytest.mark.slow
 def test_rows_stay_in_their_split_when_the_run_grows(published: Config, make_run: MakeRun, tmp_path: Path) -> None:
     small = make_run(tmp_path, "run.limit=13")
     publish_dataset(small)

@@ -342,6 +342,7 @@ def test_bad_file_ends_the_job_with_one_message(
     assert run.names() == []
 
 
+@pytest.mark.slow
 def test_exit_code_of_a_process(tmp_path: Path) -> None:
     script = (
         "from medreason_dist.command import run_job; from medreason_dist.questions.prepare import read_questions;"

@@ -6,6 +6,7 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def graph_of(edges: list[tuple[int, int]], radius: int) -> MemoryGraph:
     return MemoryGraph({n: (f"n{n}", "disease") for n in range(12)}, [(s, t, "r") for s, t in edges], radius)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(EDGE_LISTS, st.integers(1, 3))
 def test_path_sets_equal_networkx_pair_by_pair(edges: list[tuple[int, int]], radius: int) -> None:
