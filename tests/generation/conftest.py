@@ -36,8 +36,10 @@ def graph(ray: None, embedder: str, tmp_path_factory: pytest.TempPathFactory) ->
     pairs = [f"graph.uri={folder}/graph", f"embeddings.model={embedder}", "neighborhoods.processes=1"]
     pairs += [f"graph.source={ROOT}/examples/quickstart/kg.csv"]
     config = load_config(Config, ROOT / "configs" / "quickstart.yaml", pairs)
-    sources = {dataset: str(ROOT / path) for dataset, path in config.questions.sources.items()}
-    config = replace(config, questions=replace(config.questions, sources=sources))
+    # Whole paths: nodes of one machine share a working directory, which another one's agent may be unpacking.
+    files = config.questions.sources, config.questions.decontaminate
+    sources, benchmarks = ({name: str(ROOT / path) for name, path in each.items()} for each in files)
+    config = replace(config, questions=replace(config.questions, sources=sources, decontaminate=benchmarks))
     build_neighborhoods(config)
     embed_entities(config)
     return config

@@ -26,6 +26,7 @@ def arguments(config: Config, **places: str) -> list[str]:
     uris = {"run.uri": config.run.uri, "graph.uri": config.graph.uri, **places}
     pairs = uris | {"embeddings.model": config.embeddings.model, "graph.source": config.graph.source}
     pairs |= {f"questions.sources.{name}": path for name, path in config.questions.sources.items()}
+    pairs |= {f"questions.decontaminate.{name}": path for name, path in config.questions.decontaminate.items()}
     pairs |= {"engine.kind": "scripted", "engine.model": config.engine.model, "run.shard_questions": "16"}
     return ["--config", "configs/quickstart.yaml", *(f"{key}={value}" for key, value in pairs.items())]
 
