@@ -120,7 +120,14 @@ def test_a_folder_that_cannot_be_compared_with_is_told_first(config: Config, tmp
 def test_a_real_model_as_a_user_starts_it(config: Config, tmp_path: Path, shared: Path) -> None:
     files = {"medqa": "medqa_test", "medbullets_op4": "medbullets_op4", "medxpertqa": "medxpertqa", "hle": "hle_biomed"}
     pairs = [f"evaluate.benchmarks.{name}={shared}/data/eval/{file}.jsonl" for name, file in files.items()]
-    pairs += ["evaluate.limit=4", "evaluate.max_tokens=48", f"evaluate.uri={tmp_path}/smol", "run.shard_questions=16"]
+    # One row of the shared HLE has an option without text.
+    pairs += [
+        "evaluate.invalid_limit=1",
+        "evaluate.limit=4",
+        "evaluate.max_tokens=48",
+        f"evaluate.uri={tmp_path}/smol",
+        "run.shard_questions=16",
+    ]
     done = run_job("evaluate", "--config", "configs/quickstart.yaml", *pairs)
     assert done.returncode == 0, done.stdout + done.stderr
     scores = json.loads((tmp_path / "smol" / "_manifest.json").read_text())["scores"]["by_benchmark"]
