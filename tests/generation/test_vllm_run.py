@@ -6,7 +6,7 @@ import csv
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -49,12 +49,14 @@ def killer(config: Config, worker: bool = False) -> Iterator[list[int]]:
 
     def watch(ended: threading.Event) -> None:
         while not ended.wait(0.2):
-            running = vllm_processes()
-            if running and list(Path(config.run.uri).glob("completions/*/*.parquet")):
-                engines.extend(process.pid for process in running)
-                above = [each for each in running[0].parents() if "ray::" in " ".join(each.cmdline()[:1])]
-                (above[0] if worker else running[-1]).send_signal(signal.SIGKILL)
-                return
+            # A process or a folder may go while it is looked at.
+            with suppress(psutil.Error, OSError):
+                running = vllm_processes()
+                if running and list(Path(config.run.uri).glob("completions/*/*.parquet")):
+                    above = [each for each in running[0].parents() if "ray::" in " ".join(each.cmdline()[:1])]
+                    (above[0] if worker else running[-1]).send_signal(signal.SIGKILL)
+                    engines.extend(process.pid for process in running)
+                    return
 
     with in_background(watch):
         yield engines
