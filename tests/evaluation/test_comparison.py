@@ -56,6 +56,7 @@ def test_page_is_self_contained_and_escapes_what_it_shows(folders: list[Folder])
     assert folders[0].read("comparison.html") == page.encode()
 
 
+@pytest.mark.slow
 def test_one_evaluation_has_a_page_without_pairs(folders: list[Folder]) -> None:
     write_comparison(folders[1], read_evaluations(folders[1:]))
     assert "Two by two" not in folders[1].read("comparison.html").decode()

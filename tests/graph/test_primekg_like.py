@@ -92,6 +92,7 @@ def test_types_and_relations_keep_their_proportions(made: Made) -> None:
             assert made.counts.nodes[kind] == pytest.approx(wanted, abs=0.5), kind
 
 
+@pytest.mark.slow
 def test_relations_join_the_types_that_they_join_in_the_original(made: Made, shared: Path) -> None:
     def joined(kg: KnowledgeGraph) -> set[tuple[str, str, str, str]]:
         kinds = dict(zip(kg.nodes["node_index"].to_pylist(), kg.nodes["node_type"].to_pylist(), strict=True))

@@ -87,6 +87,7 @@ def accepted(config: Config) -> Iterator[dict[str, Any]]:
 # What comes out ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_accepted_row_is_in_one_split_in_both_formats(published: Config) -> None:
     wanted = {row["question_id"]: row for row in accepted(published)}
     found = rows(published)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from benchmarks.fuzz import try_all, try_row
 
 
+@pytest.mark.slow
 def test_every_row_comes_out_and_can_be_written(tmp_path: Path) -> None:
     counts, crashes, _ = try_all(partial(try_row, folder=tmp_path), range(150))
     assert crashes == {}

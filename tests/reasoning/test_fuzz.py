@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.fuzz import try_all, try_completion
 from medreason_dist.schemas import RejectReason, Status
 
 
+@pytest.mark.slow
 def test_every_question_comes_out_and_can_be_written() -> None:
     counts, crashes, _ = try_all(try_completion, range(150))
     assert crashes == {}

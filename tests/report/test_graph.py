@@ -252,6 +252,7 @@ def run_job(uri: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
+@pytest.mark.slow
 def test_the_job_writes_the_page_and_says_where(html: str, graph: Folder) -> None:
     done = run_job(graph.uri)
     assert (done.returncode, done.stdout) == (0, f"written: {graph.uri}/report.html\n"), done.stderr
@@ -259,6 +260,7 @@ def test_the_job_writes_the_page_and_says_where(html: str, graph: Folder) -> Non
     assert graph.read("report.html").decode() == html
 
 
+@pytest.mark.slow
 def test_the_job_ends_with_2_for_an_unfinished_graph(tmp_path: Path) -> None:
     done = run_job(str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (2, "")
