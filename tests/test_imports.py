@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     # The comparison of evaluations is a page, drawn by report's charts and templates.
     "evaluation": CORE
     | {"storage", "questions", "engines.base", "streaming", "report.charts", "report.html", "evaluation"},
-    "publishing": CORE | {"storage", "publishing"},
+    "publishing": CORE | {"storage", "report.text", "publishing"},
     "streaming": CORE | {"storage", "engines", "streaming"},
 }
 """What a room may import of the package; a name stands for all below it. Rooms not listed: see :data:`FORBIDDEN`."""

@@ -6,18 +6,17 @@ asked stops the evaluation unless ``evaluate.invalid_limit`` admits it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from medreason_dist.config import Config
 from medreason_dist.errors import ConfigError, ReconcileError, SourceError
 from medreason_dist.ids import fingerprint
-from medreason_dist.questions.files import Malformed, list_files
-from medreason_dist.questions.readers import Invalid, Question, SourceRow, encodable, read_source
+from medreason_dist.questions.files import digest_files
+from medreason_dist.questions.prepare import Dropped, drop_row
+from medreason_dist.questions.readers import Invalid, Question, SourceRow, read_source
 from medreason_dist.schemas import Benchmark, Dataset, LeftOut
 
 FORMATS: Final = {
@@ -53,7 +52,7 @@ class Selection:
     columns of :data:`medreason_dist.schemas.DROPPED`, and every benchmark's counts."""
 
     questions: list[Question]
-    left_out: list[dict[str, Any]]
+    left_out: list[Dropped]
     benchmarks: dict[str, Counts]
 
 
@@ -69,7 +68,7 @@ def read_questions(config: Config, planned: Collection[str] = ()) -> Selection:
             "there is nothing to evaluate on", "evaluate.benchmarks", "set evaluate.benchmarks.medqa=FILE"
         )
     questions: list[Question] = []
-    left_out: list[dict[str, Any]] = []
+    left_out: list[Dropped] = []
     counts = {}
     for name, uri in config.evaluate.benchmarks.items():
         benchmark = Benchmark(name)
@@ -93,11 +92,7 @@ def read_questions(config: Config, planned: Collection[str] = ()) -> Selection:
 
 def digest_benchmarks(config: Config) -> dict[str, str]:
     """Returns the SHA-256 of every benchmark's files; raises as :func:`read_questions` does."""
-    return {
-        f"{name}: {file}": hashlib.sha256(file.folder.read(file.name)).hexdigest()
-        for name, uri in config.evaluate.benchmarks.items()
-        for file in list_files(uri, config.storage)
-    }
+    return digest_files(config.evaluate.benchmarks.items(), config.storage)
 
 
 def evaluation_id(benchmark: Benchmark, content_id: str, occurrence: int) -> str:
@@ -108,9 +103,7 @@ def evaluation_id(benchmark: Benchmark, content_id: str, occurrence: int) -> str
     return fingerprint([benchmark.value, content_id, occurrence])[:32]
 
 
-def _sort_out(
-    benchmark: Benchmark, rows: Iterator[SourceRow]
-) -> tuple[list[tuple[str, int, Question]], list[dict[str, Any]]]:
+def _sort_out(benchmark: Benchmark, rows: Iterator[SourceRow]) -> tuple[list[tuple[str, int, Question]], list[Dropped]]:
     """Returns the rows that can be asked, as (content id, occurrence, question), and those that are left out."""
     asked: list[tuple[str, int, Question]] = []
     left_out = []
@@ -119,7 +112,7 @@ def _sort_out(
         parsed = _check(benchmark, row)
         if isinstance(parsed, tuple):
             reason, detail = parsed
-            left_out.append(_drop(benchmark, row, reason, detail))
+            left_out.append(drop_row(benchmark.value, row, reason, detail))
             continue
         content = parsed["question_id"]
         identity = evaluation_id(benchmark, content, seen[content])
@@ -148,7 +141,7 @@ def _check(benchmark: Benchmark, row: SourceRow) -> Question | tuple[LeftOut, st
     return parsed
 
 
-def _require_few_invalid(left_out: list[dict[str, Any]], limit: int, where: str) -> None:
+def _require_few_invalid(left_out: list[Dropped], limit: int, where: str) -> None:
     invalid = [row for row in left_out if row["drop_reason"] == LeftOut.invalid]
     if len(invalid) > limit:
         first = invalid[0]
@@ -157,15 +150,3 @@ def _require_few_invalid(left_out: list[dict[str, Any]], limit: int, where: str)
         )
         remedy = f"mend them, or set evaluate.invalid_limit={len(invalid)}, which leaves them out and says so"
         raise SourceError(what, where, remedy)
-
-
-def _drop(benchmark: Benchmark, row: SourceRow, reason: LeftOut, detail: str) -> dict[str, Any]:
-    raw = row.row
-    text = raw.text if isinstance(raw, Malformed) else json.dumps(raw, ensure_ascii=False, default=str)
-    return {
-        "dataset": benchmark.value,
-        "row_in_dataset": row.number,
-        "drop_reason": reason.value,
-        "detail": detail,
-        "row": encodable(text),
-    }

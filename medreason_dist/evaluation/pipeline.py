@@ -56,8 +56,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     config = replace(config, run=replace(config.run, uri=config.evaluate.uri), judge=None)
     run = Folder(config.evaluate.uri, config.storage)
     plan, selection = plan_evaluation(config, run)
-    missing = LAYOUT.missing(run, plan.shards)
-    if selection is None and not missing and run.exists(MANIFEST):
+    if selection is None and not LAYOUT.missing(run, plan.shards) and run.exists(MANIFEST):
         return dict(run.read_json(MANIFEST))
     connect(config)
     with hold_lease(run, "run") as require_held:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medreason_dist.ids import derive_seed
+from medreason_dist.report.text import describe_path
 from medreason_dist.schemas import PUBLISHED
 
 _SCORES = ("coverage", "support", "off_path")
@@ -43,9 +44,3 @@ def list_options(trace: Mapping[str, Any], labels: Iterable[str] | None = None) 
     options = trace["options"] or []
     wanted = {option["label"] for option in options} if labels is None else set(labels)
     return [f"{option['label']}. {option['text']}" for option in options if option["label"] in wanted]
-
-
-def describe_path(path: Mapping[str, Any]) -> str:
-    """Returns a path as text: ``metformin —[indication]→ type 2 diabetes mellitus``."""
-    first, *rest = path["names"]
-    return " ".join([first, *(f"—[{hop}]→ {name}" for hop, name in zip(path["relations"], rest, strict=True))])

@@ -7,11 +7,12 @@ A file that is not what its name says stops the run (:class:`SourceError`); one 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,3 +222,12 @@ def _with_text_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _with_text_keys(item) for key, item in value.items()}
     return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def digest_files(files: Iterable[tuple[str, str]], storage: StorageConfig) -> dict[str, str]:
+    """Returns ``name: file → SHA-256`` of every file of some ``(name, uri)``; raises as :func:`list_files` does."""
+    return {
+        f"{name}: {file}": hashlib.sha256(file.folder.read(file.name)).hexdigest()
+        for name, uri in files
+        for file in list_files(uri, storage)
+    }

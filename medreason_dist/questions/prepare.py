@@ -6,7 +6,6 @@ listed, and byte-identical files for the same input files. docs/questions.md say
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -20,9 +19,9 @@ from medreason_dist.config import Config, QuestionsConfig
 from medreason_dist.errors import ConfigError, ReconcileError
 from medreason_dist.questions.decontamination import BenchmarkIndex, Method, read_benchmarks
 from medreason_dist.questions.duplicates import compare, find_duplicates, place_of
-from medreason_dist.questions.files import Malformed, list_files
+from medreason_dist.questions.files import Malformed, digest_files
 from medreason_dist.questions.readers import Invalid, Question, SourceRow, encodable, read_source
-from medreason_dist.schemas import DROPPED, QUESTIONS, Dataset, DropReason
+from medreason_dist.schemas import DROPPED, QUESTIONS, Dataset, DropReason, LeftOut
 from medreason_dist.storage import Folder
 
 DATASETS = [dataset.value for dataset in Dataset]
@@ -89,11 +88,7 @@ def read_questions(config: Config, planned: Collection[str] = ()) -> Selection:
 def digest_inputs(config: Config) -> dict[str, str]:
     """Returns the SHA-256 of every file of questions and benchmarks; raises as :func:`read_questions` does."""
     files = itertools.chain(config.questions.sources.items(), config.questions.decontaminate.items())
-    return {
-        f"{name}: {file}": hashlib.sha256(file.folder.read(file.name)).hexdigest()
-        for name, uri in files
-        for file in list_files(uri, config.storage)
-    }
+    return digest_files(files, config.storage)
 
 
 def write_questions(
@@ -137,13 +132,13 @@ def select_questions(
     for row in rows:
         rows_read[row.dataset.value] += 1
         if isinstance(row.parsed, Invalid):
-            dropped.append(_drop(row, DropReason.invalid_input, row.parsed.detail))
+            dropped.append(drop_row(row.dataset.value, row, DropReason.invalid_input, row.parsed.detail))
         elif (match := index.find(compare(row.parsed))) is not None:
-            dropped.append(_drop(row, DropReason.contaminated, match.detail))
+            dropped.append(drop_row(row.dataset.value, row, DropReason.contaminated, match.detail))
             found_by[match.method] += 1
         elif (first := kept.setdefault(row.parsed["question_id"], row.parsed)) is not row.parsed:
             detail = f"same content as {place_of(first)}, the first that has it; id {first['question_id']}"
-            dropped.append(_drop(row, DropReason.duplicate, detail))
+            dropped.append(drop_row(row.dataset.value, row, DropReason.duplicate, detail))
     ordered = sorted(
         kept.values(), key=lambda question: (question["question_id"] not in planned, question["question_id"])
     )
@@ -162,14 +157,15 @@ def _drop_near_duplicates(rows: Iterable[SourceRow], near: Mapping[str, str]) ->
     for row in rows if near else ():
         detail = near.get(f"{row.dataset.value}:{row.number}")
         if detail is not None:
-            yield _drop(row, DropReason.near_duplicate, detail)
+            yield drop_row(row.dataset.value, row, DropReason.near_duplicate, detail)
 
 
-def _drop(row: SourceRow, reason: DropReason, detail: str) -> Dropped:
+def drop_row(dataset: str, row: SourceRow, reason: DropReason | LeftOut, detail: str) -> Dropped:
+    """Returns a row that is not asked, as read, with its reason."""
     raw = row.row
     text = raw.text if isinstance(raw, Malformed) else json.dumps(raw, ensure_ascii=False, default=str)
     return Dropped(
-        dataset=row.dataset.value,
+        dataset=dataset,
         row_in_dataset=row.number,
         drop_reason=reason.value,
         detail=detail,

@@ -89,7 +89,7 @@ def format_trace(row: Mapping[str, Any]) -> str:
         f"Entities of the {Side.question}: {_entities(row['question_entities'])}",
         f"Entities of the {Side.answer}: {_entities(row['answer_entities'])}",
         f"Paths kept, of {row['candidate_path_count']}:",
-        *(f"  {_path(path)}" for path in row["paths"]),
+        *(f"  {describe_path(path)}" for path in row["paths"]),
         _wrap("Reasoning", row["reasoning"] or "none"),
         _wrap("Answer from the reasoning alone", row["answer_from_reasoning"] or "none"),
         f"Verdict: {row['status']} ({verdict['verdict']} by {verdict['by']})",
@@ -110,6 +110,7 @@ def _entities(entities: list[Mapping[str, Any]]) -> str:
     return ", ".join(f"{e['name']} ({e['type']}, {e['linked_by']})" for e in entities)
 
 
-def _path(path: Mapping[str, Any]) -> str:
+def describe_path(path: Mapping[str, Any]) -> str:
+    """Returns a path of a trace as text: ``metformin —[indication]→ type 2 diabetes mellitus``."""
     first, *rest = path["names"]
     return " ".join([first, *(f"—[{r}]→ {name}" for r, name in zip(path["relations"], rest, strict=True))])
