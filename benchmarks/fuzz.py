@@ -37,7 +37,7 @@ from medreason_dist.reasoning.linking import Nearest
 from medreason_dist.reasoning.mentions import NameIndex
 from medreason_dist.reasoning.program import run_question
 from medreason_dist.reasoning.records import Question
-from medreason_dist.reasoning.stages import Tools
+from medreason_dist.reasoning.stages import GraphTools
 from medreason_dist.schemas import DROPPED, QUESTIONS, TRACES, Dataset, Stage
 from tests.questions.test_readers import ROWS
 from tests.reasoning.conftest import EDGES, NODES, MemoryGraph, obedient
@@ -268,7 +268,7 @@ class UnboundEngine(ScriptedEngine):
         return replace(await super().complete(request), finish_reason=FinishReason.stop)
 
 
-def open_tools(reply: Reply, rng: random.Random) -> Tools:
+def open_tools(reply: Reply, rng: random.Random) -> GraphTools:
     """Returns the small graph with an engine that replies so."""
 
     async def nearest(texts: Sequence[str], top_k: int) -> list[Nearest]:
@@ -277,7 +277,7 @@ def open_tools(reply: Reply, rng: random.Random) -> Tools:
     names = NameIndex(NODES, [name for name, _ in NODES.values()], [node_type for _, node_type in NODES.values()])
     engine = (UnboundEngine if rng.random() < 0.5 else ScriptedEngine)(reply)
     config = make_config(top_k=rng.choice((1, 3)), attempts=rng.choice((1, 2)))
-    return Tools(MemoryGraph(NODES, EDGES), names, nearest, engine, engine, config)
+    return GraphTools(engine, engine, config, MemoryGraph(NODES, EDGES), names, nearest)
 
 
 @cache

@@ -18,7 +18,7 @@ Job = Callable[[Config], None]
 def run_job(job: Job, argv: Sequence[str] | None = None, **others: Job) -> None:
     """Parses the command line, calls ``job`` with its config and ends the process with the exit code.
 
-    Each of ``others`` is called in its place where the flag of its name is given, such as ``--plan``.
+    Each of ``others`` is called in its place where its name is given, as a flag or as the first word: ``--plan``, ``plan``.
     """
     parser = argparse.ArgumentParser(description=job.__doc__)
     parser.set_defaults(job=job)
@@ -28,6 +28,8 @@ def run_job(job: Job, argv: Sequence[str] | None = None, **others: Job) -> None:
     parser.add_argument("--show-config", action="store_true", help="print the resolved config and stop")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="see docs/configuration.md")
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.overrides and arguments.overrides[0] in others:
+        arguments.job = others[arguments.overrides.pop(0)]
     try:
         config = load_config(Config, arguments.config, arguments.overrides)
         if arguments.show_config:

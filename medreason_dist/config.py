@@ -28,6 +28,15 @@ NEUTRAL = {"affects_results": False}
 """Metadata of a field that may change without changing any result."""
 
 
+class Method(StrEnum):
+    """How reasoning is written. It is tried in the same way, whichever wrote it."""
+
+    medreason = "medreason"
+    """From shortest paths of the knowledge graph between the entities of question and answer."""
+    plain_cot = "plain_cot"
+    """Plain chain of thought, from the question alone: what the former is compared with. Needs no graph."""
+
+
 class NeighborhoodsEngine(StrEnum):
     """What expands the neighborhoods."""
 
@@ -80,6 +89,10 @@ class StructuredOutputs(StrEnum):
 @dataclass(frozen=True)
 class RunConfig:
     """The run and its folder."""
+
+    method: Method = Method.medreason
+    """``medreason`` writes reasoning from paths of the knowledge graph; ``plain_cot``, to be compared with it, from the
+    question alone: neither the graph nor ``embeddings``, ``linking`` and ``paths`` are used then."""
 
     uri: str = "runs/run"
     """Folder or ``s3://bucket/prefix`` that the run writes. The same command on the same folder resumes the run."""
@@ -304,7 +317,8 @@ class EngineConfig:
     """``vllm``, ``openai`` or ``scripted``."""
 
     model: str = ""
-    """vLLM: folder or hub name. openai: the endpoint's model name. scripted: a JSON file of completions."""
+    """vLLM: folder, hub name or ``s3://bucket/prefix``, of which each machine keeps a copy. openai: the endpoint's model
+    name. scripted: a JSON file of completions."""
 
     revision: str | None = None
     """Revision of a hub model."""
@@ -465,6 +479,8 @@ class EvaluatePrompt(StrEnum):
     """The question and its options without any instruction on form, as the MedReason authors ask by default."""
     direct = "direct"
     """The letter alone, by constrained decoding: no reasoning."""
+    chat = "chat"
+    """Word for word as a published dataset's chats ask: for a model that was fine-tuned on them."""
 
 
 @dataclass(frozen=True)
@@ -485,7 +501,7 @@ class EvaluateConfig:
     """Rows of each benchmark that may be unfit to be asked. They are left out and counted; more than these stop."""
 
     prompt: EvaluatePrompt = EvaluatePrompt.reasoned
-    """``reasoned``, ``plain`` or ``direct``."""
+    """``reasoned``, ``plain``, ``direct`` or ``chat``."""
 
     samples: int = 1
     """Completions of each question, whose mean is its score (pass@1)."""
@@ -507,8 +523,8 @@ class PublishConfig:
     uri: str = field(default="datasets/dataset", metadata=NEUTRAL)
     """Folder or ``s3://bucket/prefix`` that the dataset is written to: an empty one, or that of the same dataset."""
 
-    name: str = field(default="Medical reasoning along PrimeKG", metadata=NEUTRAL)
-    """Title of the dataset card."""
+    name: str | None = field(default=None, metadata=NEUTRAL)
+    """Title of the dataset card. ``null`` for one that says by what ``run.method`` the reasoning was written."""
 
     license: str = field(default="other", metadata=NEUTRAL)
     """Licence of the dataset by its identifier on the Hugging Face Hub. The card lists those of the sources."""
@@ -530,6 +546,188 @@ class PublishConfig:
 
     allow_undecontaminated: bool = field(default=False, metadata=NEUTRAL)
     """Publish a run whose questions were compared with no benchmark. The card says so."""
+
+
+class Target(StrEnum):
+    """What a model learns to answer a question with."""
+
+    medreason = "medreason"
+    """The reasoning along the knowledge graph's paths, then the answer."""
+    plain_cot = "plain_cot"
+    """A chain of thought without the graph, then the answer: of a dataset whose run has ``run.method=plain_cot``."""
+    answer_only = "answer_only"
+    """The answer alone, of either dataset."""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How ``finetune`` trains ``finetune.model`` on a published dataset. Names from ``learning_rate`` to
+    ``gradient_checkpointing`` are those of transformers' ``TrainingArguments``, which TRL's ``SFTConfig`` extends."""
+
+    uri: str = field(default="runs/finetune", metadata=NEUTRAL)
+    """Folder or ``s3://bucket/prefix`` that the fine-tuning writes: sequences, checkpoints, ``model/``, a page. The same
+    command on the same folder resumes it."""
+
+    dataset: str = field(default="datasets/dataset", metadata=NEUTRAL)
+    """The published dataset: what ``publish.uri`` was."""
+
+    target: Target = Target.medreason
+    """``medreason``, ``plain_cot`` or ``answer_only``."""
+
+    questions_of: list[str] = field(default_factory=list, metadata=NEUTRAL)
+    """Other published datasets: only questions that all of them have are trained on, so that models which learn from
+    different methods learn from the same questions."""
+
+    train_split: str = "train"
+    """Split that is trained on."""
+
+    eval_split: str | None = "validation"
+    """Split whose loss is taken before, while and after. ``null`` for none."""
+
+    allow_undecontaminated: bool = field(default=False, metadata=NEUTRAL)
+    """Train on a dataset that was compared with no benchmark. The manifest says so."""
+
+    too_long_limit: int = 0
+    """Chats of more than ``max_length`` tokens that may be left out. They are counted; more than these stop."""
+
+    model: str = ""
+    """The model to start from: folder, hub name or ``s3://bucket/prefix``."""
+
+    revision: str | None = None
+    """Revision of a hub model."""
+
+    trust_remote_code: bool = False
+    """Run code that a model's repository carries."""
+
+    chat_template: str | None = None
+    """File with a Jinja chat template, which replaces that of the model's tokenizer and is saved with the model."""
+
+    model_args: dict[str, Any] = field(default_factory=dict)
+    """Any arguments of transformers' ``from_pretrained``, such as ``attn_implementation=flash_attention_2``."""
+
+    lora_rank: int | None = None
+    """Rank of LoRA adapters on all linear layers, which are merged into the model in the end. ``null``: all weights are
+    trained."""
+
+    lora_alpha: int = 32
+    """LoRA's scale is ``lora_alpha / lora_rank``."""
+
+    lora_dropout: float = 0.0
+    """Dropout of the adapters' input."""
+
+    max_length: int = 8192
+    """Tokens of a packed row. A chat is never cut."""
+
+    num_train_epochs: float = 3.0
+    """Passes over the data."""
+
+    max_steps: int = -1
+    """Optimiser steps, whatever ``num_train_epochs`` is. -1: by epochs."""
+
+    per_device_train_batch_size: int = 1
+    """Packed rows of a worker in one forward pass."""
+
+    gradient_accumulation_steps: int = 1
+    """Forward passes of a worker in one optimiser step."""
+
+    learning_rate: float = 5e-6
+    """Peak learning rate of AdamW."""
+
+    lr_scheduler_type: str = "cosine"
+    """Schedule after the warm-up."""
+
+    warmup_steps: float = 0.05
+    """Steps of linear warm-up; below 1 a share of all."""
+
+    weight_decay: float = 0.1
+    """AdamW's weight decay."""
+
+    max_grad_norm: float = 1.0
+    """Norm to which gradients are clipped."""
+
+    bf16: bool = True
+    """Compute in bfloat16. Trained weights and the optimiser's state stay float32."""
+
+    gradient_checkpointing: bool = True
+    """Compute activations anew in the backward pass rather than keep them."""
+
+    fsdp: bool = False
+    """Shard weights, gradients and the optimiser's state over the workers (torch's FSDP2)."""
+
+    training_args: dict[str, Any] = field(default_factory=dict)
+    """Any other of TRL's ``SFTConfig`` arguments by its own name, such as ``deepspeed`` (a file), ``optim`` or
+    ``fsdp_config``."""
+
+    logging_steps: int = field(default=10, metadata=NEUTRAL)
+    """Steps between two lines of metrics."""
+
+    eval_steps: int = field(default=100, metadata=NEUTRAL)
+    """Steps between two measurements of the held-out loss."""
+
+    save_steps: int = field(default=100, metadata=NEUTRAL)
+    """Steps between two checkpoints: what a killed fine-tuning loses at most."""
+
+    keep_checkpoints: int = field(default=2, metadata=NEUTRAL)
+    """Checkpoints that are kept, the last ones."""
+
+    num_workers: int = 1
+    """Processes that train together, each on ``num_gpus``."""
+
+    num_gpus: float = field(default=1, metadata=NEUTRAL)
+    """GPUs of each worker: 1, or 0 on CPU."""
+
+    num_cpus: float = field(default=1, metadata=NEUTRAL)
+    """CPUs of each worker, as Ray counts them; Ray gives torch as many threads."""
+
+    max_failures: int = field(default=2, metadata=NEUTRAL)
+    """Times that lost workers are started anew from the last checkpoint."""
+
+
+@dataclass(frozen=True)
+class ReviewConfig:
+    """What experts review blindly, and who: docs/review.md."""
+
+    uri: str = field(default="reviews/review", metadata=NEUTRAL)
+    """Folder or ``s3://bucket/prefix`` of the review. What reviewers send back goes into ``answers/`` in it."""
+
+    dataset: str = field(default="datasets/dataset", metadata=NEUTRAL)
+    """Published dataset whose traces are reviewed."""
+
+    other: str | None = field(default=None, metadata=NEUTRAL)
+    """Published dataset of another method: questions that both have are reviewed as pairs of traces. ``null`` for none."""
+
+    splits: list[str] = field(default_factory=list, metadata=NEUTRAL)
+    """Splits that questions are taken from; empty for all."""
+
+    questions: int = field(default=50, metadata=NEUTRAL)
+    """Questions of the sample; all where there are fewer. A larger sample of the same datasets extends a smaller one."""
+
+    reviewers: list[str] = field(default_factory=list, metadata=NEUTRAL)
+    """Pseudonyms, of letters, digits, ``-`` and ``_``. One that is added later gets the same questions."""
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What ``compare`` does: generate, publish, fine-tune variants of ``finetune.model``, evaluate each."""
+
+    uri: str = field(default="runs/comparison", metadata=NEUTRAL)
+    """Folder or ``s3://bucket/prefix`` that holds every step's folder: ``run.uri``, ``publish.uri``, ``finetune.uri`` and
+    ``evaluate.uri`` do not apply. The same command on the same folder resumes the comparison."""
+
+    targets: list[Target] = field(
+        default_factory=lambda: [Target.answer_only, Target.plain_cot, Target.medreason], metadata=NEUTRAL
+    )
+    """What the variants learn: of ``answer_only``, ``plain_cot``, ``medreason``. The model as it was is always evaluated."""
+
+    same_questions: bool = field(default=True, metadata=NEUTRAL)
+    """Fine-tune all variants on the same questions: those of which each method's reasoning was accepted."""
+
+    evaluate_with: list[str] = field(default_factory=list, metadata=NEUTRAL)
+    """Keys that are others for the evaluations, as on the command line, such as
+    ``[engine.tensor_parallel_size=1, workers.count=8]`` where the engine that generates is larger than the variants."""
+
+    allow_undecontaminated: bool = field(default=False, metadata=NEUTRAL)
+    """Score on benchmark files that the questions were not compared with."""
 
 
 @dataclass(frozen=True)
@@ -565,6 +763,9 @@ class Config:
     plan: PlanConfig = field(default_factory=PlanConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
+    review: ReviewConfig = field(default_factory=ReviewConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
 
@@ -573,7 +774,16 @@ def load_config(schema: type[C], path: str | Path | None, dotlist: Sequence[str]
 
     Raises :class:`ConfigError` for a missing or unreadable file, an unknown key, a wrong type or a value out of range.
     """
-    merged = _writable(OmegaConf.structured(schema))
+    return _merge(schema, schema, path, dotlist)
+
+
+def override_config(config: C, dotlist: Sequence[str]) -> C:
+    """Returns a config with the values of ``KEY=VALUE`` pairs; raises as :func:`load_config` does."""
+    return _merge(type(config), config, None, dotlist)
+
+
+def _merge(schema: type[C], base: type[C] | C, path: str | Path | None, dotlist: Sequence[str]) -> C:
+    merged = _writable(OmegaConf.structured(base))
     layers: list[tuple[str, Any]] = []
     if path is not None:
         layers.append((str(path), _read_yaml(Path(path))))
@@ -621,7 +831,7 @@ def result_keys(config: Config) -> dict[str, Any]:
     Left out are the fields marked :data:`NEUTRAL`, where the run lies, how far it goes (``run.limit``) and how the
     graph was built (its manifest has a fingerprint of its own).
     """
-    left_out = ("run.uri", "run.limit", "graph.", "neighborhoods.", "embeddings.", "evaluate.")
+    left_out = ("run.uri", "run.limit", "graph.", "neighborhoods.", "embeddings.", "evaluate.", "finetune.")
     return {key: value for key, value in _result_leaves(config) if not key.startswith(left_out)}
 
 
@@ -634,6 +844,12 @@ def evaluation_keys(config: Config) -> dict[str, Any]:
     left_out = ("engine.temperature", "evaluate.uri", "evaluate.benchmarks", "evaluate.limit", "evaluate.invalid_limit")
     pairs = _result_leaves(config)
     return {key: value for key, value in pairs if key.startswith(taken) and not key.startswith(left_out)}
+
+
+def finetune_keys(config: Config) -> dict[str, Any]:
+    """Returns those ``key: value`` pairs on which a fine-tuned model depends, as :func:`result_keys` does."""
+    pairs = _result_leaves(config)
+    return {key: value for key, value in pairs if key == "run.seed" or key.startswith("finetune.")}
 
 
 def _result_leaves(config: Config) -> Iterator[tuple[str, Any]]:
@@ -786,6 +1002,8 @@ def _require_ranges(config: Config) -> None:
         "evaluate.samples": config.evaluate.samples,
         "evaluate.max_tokens": config.evaluate.max_tokens,
         "publish.file_bytes": config.publish.file_bytes,
+        "review.questions": config.review.questions,
+        **_finetune_counts(config.finetune),
     }
     for key, number in at_least_one.items():
         if number is not None and number < 1:
@@ -816,6 +1034,13 @@ def _require_ranges(config: Config) -> None:
     _require_splits(config.publish.splits)
     _require_members("questions.sources", config.questions.sources, "dataset", Dataset)
     _require_members("evaluate.benchmarks", config.evaluate.benchmarks, "benchmark", Benchmark)
+
+
+def _finetune_counts(finetune: FinetuneConfig) -> dict[str, int | None]:
+    """Returns the fields of which less than one makes no sense."""
+    names = """lora_rank lora_alpha max_length per_device_train_batch_size gradient_accumulation_steps logging_steps
+    eval_steps save_steps keep_checkpoints num_workers""".split()
+    return {f"finetune.{name}": getattr(finetune, name) for name in names}
 
 
 def _require_splits(shares: Mapping[str, float]) -> None:

@@ -14,20 +14,21 @@ from medreason_dist.errors import EngineError
 class Chat:
     """A Hugging Face tokenizer with a chat template. What it renders holds no special tokens but the template's own.
 
-    Raises :class:`EngineError` where the template does not take a system's and a user's message.
+    Raises :class:`EngineError` where the template does not take messages of these ``roles``.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, roles: Sequence[str] = ("system", "user")) -> None:
         self._tokenizer = tokenizer
         tokens = read_special_tokens(tokenizer)
         self._tokens = compile_tokens(tokens.values())
         # What the tokenizer does not know becomes its unknown token, which controls nothing.
         self._ids = frozenset(tokens) - {getattr(tokenizer, "unk_token_id", None)}
         self._template_counts: dict[tuple[str, ...], int] = {}
-        self.render((Message("system", "x"), Message("user", "x")))
+        self.render([Message(role, "x") for role in roles])
 
     def render(self, messages: Sequence[Message]) -> list[int]:
-        """Returns the tokens of a chat, up to where the completion begins; raises :class:`EngineError`."""
+        """Returns the tokens of a chat, up to where the completion begins or, of one that ends with the assistant's message,
+        all of it; raises :class:`EngineError`."""
         roles = tuple(message.role for message in messages)
         if roles not in self._template_counts:
             self._template_counts[roles] = self._count_special(self._apply_template([(role, "x") for role in roles]))
@@ -41,11 +42,16 @@ class Chat:
         """Returns how many tokens ``text`` takes in a message."""
         return len(self._tokenizer.encode(break_tokens(text, self._tokens), add_special_tokens=False))
 
+    def ends_turn(self, ids: Sequence[int]) -> bool:
+        """Whether tokens end with a special one, white space aside: without it a model never learns to stop."""
+        last = next((i for i in reversed(ids) if i in self._ids or self._tokenizer.decode([i]).strip()), None)
+        return last in self._ids
+
     def _apply_template(self, turns: Sequence[tuple[str, str]]) -> list[int]:
         chat = [{"role": role, "content": content} for role, content in turns]
         try:
             ids = self._tokenizer.apply_chat_template(
-                chat, add_generation_prompt=True, tokenize=True, return_dict=False
+                chat, add_generation_prompt=chat[-1]["role"] != "assistant", tokenize=True, return_dict=False
             )
         except Exception as error:
             raise EngineError(f"the prompt cannot be tokenised: {type(error).__name__}: {error}") from error

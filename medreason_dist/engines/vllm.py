@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from medreason_dist.config import EngineConfig
+from medreason_dist.config import EngineConfig, StorageConfig
 from medreason_dist.engines.base import Choice, Completion, Constraint, FinishReason, JsonSchema, Request
 from medreason_dist.engines.chat import Chat
+from medreason_dist.engines.models import fetch_model, require_model
 from medreason_dist.errors import EngineDead, EngineError, ModelError, PromptTooLong
 from medreason_dist.schemas import Stage
 
@@ -24,8 +25,8 @@ _OURS = frozenset(
 class VLLMEngine:
     """A model in this process's care. vLLM runs it in processes of its own, which :meth:`close` ends."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        require_model(config.model)
+    def __init__(self, config: EngineConfig, storage: StorageConfig | None = None) -> None:
+        require_model(config.model, storage)
         # vLLM reads its environment when it is imported.
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         os.environ.update(config.env)
@@ -33,7 +34,8 @@ class VLLMEngine:
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments = engine_args(config, on_cpu=current_platform.is_cpu())
+        local = replace(config, model=fetch_model(config.model, storage))
+        arguments = engine_args(local, on_cpu=current_platform.is_cpu())
         try:
             sampling_params(Request(Stage.trace, (), 1, config.temperature, sampling_params=config.sampling_params))
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
@@ -107,8 +109,6 @@ def engine_args(config: EngineConfig, on_cpu: bool) -> dict[str, Any]:
         # vLLM 0.32 rewinds the random generator of a seeded request whose prompt is prefilled in parts, which torch's CPU
         # generator cannot: «CPU Generator does not use offset», and the engine is dead.
         defaults["enable_chunked_prefill"] = False
-    if config.model.startswith("~"):
-        given["model"] = str(Path(config.model).expanduser())
     return {**defaults, **given, **config.vllm_args}
 
 
@@ -139,12 +139,3 @@ def structured_outputs(constraint: Constraint | None) -> Any:
         case JsonSchema(schema):
             return StructuredOutputsParams(json=dict(schema))
     return StructuredOutputsParams(regex=constraint.pattern)
-
-
-def require_model(model: str) -> None:
-    """Raises :class:`ModelError` for no model or a path that is no folder. A hub name is looked up when it is loaded."""
-    if not model:
-        raise ModelError("engine.model is not set", remedy="set engine.model=FOLDER or a hub name")
-    is_path = model.startswith(("/", "./", "../", "~", ".")) or model.count("/") > 1
-    if is_path and not Path(model).expanduser().is_dir():
-        raise ModelError("the model's folder does not exist", model, "set engine.model to a folder or a hub name")

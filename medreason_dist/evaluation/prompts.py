@@ -36,6 +36,7 @@ class Template:
         """Returns the chat for a row of QUESTIONS; its context, if any, stands before it."""
         user = self.user.format(
             context=f"Context: {question['context']}\n\n" if question["context"] else "",
+            passage=f"{question['context']}\n\n" if question["context"] else "",
             question=question["question"],
             options="\n".join(f"{option['label']}. {option['text']}" for option in question["options"]),
             several=self.several if has_several_right(question) else "",
@@ -86,4 +87,12 @@ DIRECT = Template(
     "\n\nSeveral options are right. Reply with all their letters, joined by commas.",
 )
 
-TEMPLATES: Final[Mapping[EvaluatePrompt, Template]] = {each.name: each for each in (REASONED, PLAIN, DIRECT)}
+CHAT = Template(
+    EvaluatePrompt.chat,
+    "1",
+    None,
+    "{passage}{question}\n\n{options}{several}",
+    "\n\nSeveral options are right.",
+)
+
+TEMPLATES: Final[Mapping[EvaluatePrompt, Template]] = {each.name: each for each in (REASONED, PLAIN, DIRECT, CHAT)}

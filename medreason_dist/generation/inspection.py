@@ -10,6 +10,7 @@ from typing import Any
 from medreason_dist.engines import cache
 from medreason_dist.errors import MedReasonError, ReconcileError, RunError
 from medreason_dist.generation.manifest import READERS
+from medreason_dist.generation.plan import IMPLIED
 from medreason_dist.generation.shards import Totals, count_shard
 from medreason_dist.schemas import RejectReason, Status
 from medreason_dist.storage import MANIFEST, Folder
@@ -24,6 +25,8 @@ class Inspection:
     uri: str
     finished: bool
     """Whether it has its manifest."""
+    method: str
+    """One of :class:`~medreason_dist.config.Method`."""
     shards: int
     questions: int
     done: list[str]
@@ -43,7 +46,7 @@ def inspect_run(run: Folder) -> Inspection:
 
     A damaged file shows by Parquet's checksums, and once the run is finished by the digests in its manifest.
     """
-    plan = read_plan(run)
+    plan = read_plan(run, IMPLIED)
     if plan is None:
         raise RunError("there is no run: _plan.json is missing", run.uri, "set run.uri to a run's folder")
     traces = set(run.child("traces").names(".parquet"))
@@ -60,6 +63,7 @@ def inspect_run(run: Folder) -> Inspection:
     return Inspection(
         uri=run.uri,
         finished=manifest is not None,
+        method=plan.depends_on["run.method"],
         shards=len(plan.shards),
         questions=sum(plan.shards.values()),
         done=done,
@@ -77,6 +81,7 @@ def format_inspection(found: Inspection) -> str:
     reasons = ", ".join(f"{reason} {totals.reasons[reason]:,}" for reason in RejectReason if totals.reasons[reason])
     lines = [
         ("run", f"{found.uri}, {'finished' if found.finished else 'unfinished'}"),
+        ("method", found.method),
         ("shards", f"{len(found.done):,} of {found.shards:,} done, {len(found.waiting):,} not begun"),
         ("in flight", ", ".join(found.in_flight) or "none"),
         ("questions", f"{totals.statuses.total():,} of {found.questions:,} have their verdict"),

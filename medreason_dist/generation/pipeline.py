@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from medreason_dist.config import Config
+from medreason_dist.config import Config, Method
 from medreason_dist.errors import RunError
 from medreason_dist.generation import forecast
 from medreason_dist.generation.manifest import write_manifest
@@ -16,7 +16,6 @@ from medreason_dist.generation.plan import plan_run, write_questions
 from medreason_dist.generation.program import Reasoning
 from medreason_dist.generation.shards import LAYOUT
 from medreason_dist.graph.embeddings import require_embeddings
-from medreason_dist.graph.store import require_manifest
 from medreason_dist.questions.prepare import Selection
 from medreason_dist.schemas import QUESTIONS
 from medreason_dist.storage import MANIFEST, Folder, count_requests, hold_lease
@@ -74,11 +73,13 @@ def plan(config: Config) -> tuple[forecast.Rates, dict[str, Any]]:
 
 def _begin(config: Config) -> tuple[Folder, Plan, Selection | None]:
     """Returns the run's folder, its plan, and what has yet to be written of it, once all of the config has been tried."""
-    run, graph = Folder(config.run.uri, config.storage), Folder(config.graph.uri, config.storage)
-    manifest = require_manifest(graph)
-    require_embeddings(graph, config.embeddings)
+    run = Folder(config.run.uri, config.storage)
+    graph_fingerprint = None
+    if config.run.method is Method.medreason:
+        graph = Folder(config.graph.uri, config.storage)
+        graph_fingerprint = str(require_embeddings(graph, config.embeddings)["graph_fingerprint"])
     connect(config)
-    return run, *plan_run(config, run, manifest["fingerprint"])
+    return run, *plan_run(config, run, graph_fingerprint)
 
 
 def _read_left(run: Folder, plan: Plan, selection: Selection | None) -> pa.Table:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
-from medreason_dist.config import Config, result_keys, to_dict
+from medreason_dist.config import Config, Method, result_keys, to_dict
 from medreason_dist.generation.shards import LAYOUT
 from medreason_dist.ids import fingerprint
 from medreason_dist.questions import prepare
@@ -15,20 +15,29 @@ from medreason_dist.schemas import QUESTIONS, TRACES, schema_fingerprint
 from medreason_dist.storage import MANIFEST, Folder
 from medreason_dist.streaming.plan import Plan, Planning, write_plan
 
+GRAPH: Final = "graph fingerprint"
+IMPLIED: Final = {"run.method": Method.medreason.value}
+"""See :class:`~medreason_dist.streaming.plan.Planning`."""
 
-def plan_run(config: Config, run: Folder, graph_fingerprint: str) -> tuple[Plan, Selection | None]:
+
+def plan_run(config: Config, run: Folder, graph_fingerprint: str | None) -> tuple[Plan, Selection | None]:
     """Returns the plan of the run's folder, and what has yet to be written of it; writes nothing.
 
-    Raises as :meth:`~medreason_dist.streaming.plan.Planning.plan` does; another graph is another config.
+    ``graph_fingerprint`` is None for a method without a graph. Raises as
+    :meth:`~medreason_dist.streaming.plan.Planning.plan` does; another graph is another config.
     """
+    wanted = {**result_keys(config), "run.limit": config.run.limit}
+    if graph_fingerprint is not None:
+        wanted[GRAPH] = graph_fingerprint
     planning = Planning(
         run=run,
         layout=LAYOUT,
-        wanted={**result_keys(config), "run.limit": config.run.limit, "graph fingerprint": graph_fingerprint},
+        wanted=wanted,
         limit="run.limit",
         digest=lambda: prepare.digest_inputs(config),
         read=lambda planned: prepare.read_questions(config, planned),
         count=_count,
+        implied=IMPLIED,
     )
     return planning.plan()
 
@@ -45,10 +54,10 @@ def write_questions(config: Config, run: Folder, plan: Plan, selection: Selectio
 
 
 def fingerprints(depends_on: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the digests of what a plan depends on, for its readers."""
+    """Returns the digests of what a plan depends on, for its readers; ``graph`` only where there is one."""
     return {
-        "config": fingerprint({k: v for k, v in depends_on.items() if k != "graph fingerprint"}),
-        "graph": depends_on["graph fingerprint"],
+        "config": fingerprint({k: v for k, v in depends_on.items() if k != GRAPH}),
+        **({"graph": depends_on[GRAPH]} if GRAPH in depends_on else {}),
         "questions_schema": schema_fingerprint(QUESTIONS),
         "traces_schema": schema_fingerprint(TRACES),
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from medreason_dist.config import Config
+from medreason_dist.config import Config, Method
 from medreason_dist.engines.base import Engine
 from medreason_dist.generation.shards import LAYOUT
 from medreason_dist.graph.embeddings import NameEmbeddings
@@ -17,21 +17,23 @@ from medreason_dist.reasoning.linking import Nearest
 from medreason_dist.reasoning.mentions import NameIndex
 from medreason_dist.reasoning.program import reject_question, run_question
 from medreason_dist.reasoning.records import Question, Rejected
-from medreason_dist.reasoning.stages import Tools
+from medreason_dist.reasoning.stages import GraphTools, Tools
 from medreason_dist.schemas import RejectReason
 from medreason_dist.storage import Folder
 
 
 @dataclass
 class Reasoning:
-    """A :class:`~medreason_dist.streaming.program.Program`: the graph, its names and their embeddings."""
+    """A :class:`~medreason_dist.streaming.program.Program`: the graph, its names and their embeddings, for a method that
+    reasons along it."""
 
     config: Config
     layout = LAYOUT
 
     def open(self) -> None:
         """Maps the graph and indexes its names."""
-        _ = self._graph, self._names
+        if self.config.run.method is Method.medreason:
+            _ = self._graph, self._names
 
     async def run(self, question: Mapping[str, Any], engine: Engine, judge: Engine) -> dict[str, Any]:
         """Returns the trace of a question."""
@@ -43,7 +45,9 @@ class Reasoning:
         return reject_question(Question.from_row(question), rejected, self._tools(engine, judge))
 
     def _tools(self, engine: Engine, judge: Engine) -> Tools:
-        return Tools(self._graph, self._names, self._nearest, engine, judge, self.config)
+        if self.config.run.method is Method.plain_cot:
+            return Tools(engine, judge, self.config)
+        return GraphTools(engine, judge, self.config, self._graph, self._names, self._nearest)
 
     @cached_property
     def _graph(self) -> GraphStore:

@@ -6,6 +6,7 @@
     summary.py    what the card counts
     card.py       README.md
     dataset.py    the folder, written whole
+    published.py  a published dataset as its readers open it
 
 Reads a run's folder as any other reader does; knows nothing of how a run is made.
 """

@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medreason_dist.config import PublishConfig
+from medreason_dist.config import Method, PublishConfig
 from medreason_dist.publishing.source import Source
 from medreason_dist.publishing.summary import QUANTILES, Summary
 from medreason_dist.schemas import CHAT, PUBLISHED, Dataset, RejectReason, Stage
@@ -57,7 +57,8 @@ def write_card(
     splits = {split: parts.rows for split, parts in written["data"].items()}
     names = [name for name in Dataset if name in record["by_source"]]
     return _TEMPLATES.get_template("card.md").render(
-        front_matter=Markup(_front_matter(written, config, summary.accepted)),
+        front_matter=Markup(_front_matter(source, written, config, summary.accepted)),
+        along_graph=source.method is Method.medreason,
         config=config,
         source=source,
         record=record,
@@ -77,16 +78,19 @@ def escape(value: Any) -> Any:
     return _MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
 
 
-def _front_matter(written: Mapping[str, Mapping[str, Written]], config: PublishConfig, rows: int) -> str:
+def _front_matter(
+    source: Source, written: Mapping[str, Mapping[str, Written]], config: PublishConfig, rows: int
+) -> str:
     """Returns the YAML by which the datasets library finds the files; a split without rows is not in it."""
     formats = {"default": ("data", PUBLISHED), "chat": ("chat", CHAT)}
     filled = {name: {split: parts for split, parts in written[name].items() if parts.rows} for name in written}
+    graph = ["knowledge-graph"] if source.method is Method.medreason else []
     value = {
         "pretty_name": config.name,
         "license": config.license,
         "language": ["en"],
         "task_categories": ["question-answering", "text-generation"],
-        "tags": ["medical", "reasoning", "chain-of-thought", "knowledge-graph", "synthetic"],
+        "tags": ["medical", "reasoning", "chain-of-thought", *graph, "synthetic"],
         "size_categories": [next((size for size, limit in _SIZES if rows < limit), "1M<n<10M")],
         "configs": [
             {

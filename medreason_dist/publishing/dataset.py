@@ -15,12 +15,13 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
 
 import medreason_dist
-from medreason_dist.config import Config, PublishConfig, to_dict
+from medreason_dist.config import Config, Method, PublishConfig, to_dict
 from medreason_dist.errors import ReconcileError, RunError, StorageError
 from medreason_dist.ids import fingerprint
 from medreason_dist.publishing.card import Written, write_card
@@ -36,6 +37,11 @@ REMEDY: Final = "give another publish.uri, or delete the folder"
 CARD: Final = "README.md"
 FORMATS: Final[Mapping[str, pa.Schema]] = {"data": PUBLISHED, "chat": CHAT}
 """Folder and schema of each format."""
+TITLES: Final[Mapping[Method, str]] = {
+    Method.medreason: "Medical reasoning along PrimeKG",
+    Method.plain_cot: "Medical reasoning by plain chain of thought",
+}
+"""What a dataset is called whose ``publish.name`` is null."""
 
 
 def publish_dataset(config: Config) -> dict[str, Any]:
@@ -46,7 +52,8 @@ def publish_dataset(config: Config) -> dict[str, Any]:
     """
     source = open_source(Folder(config.run.uri, config.storage), config.publish)
     target = Folder(config.publish.uri, config.storage)
-    identity = _identify(source, config.publish)
+    settings = replace(config.publish, name=config.publish.name or TITLES[source.method])
+    identity = _identify(source, settings)
     if (there := _find_published(target, identity)) is not None:
         return there
     summary = summarise(source)
@@ -54,16 +61,17 @@ def publish_dataset(config: Config) -> dict[str, Any]:
         what = f"the run has no accepted row, of {summary.statuses.total()}"
         raise RunError(what, source.folder.uri, "see jobs/report.py for what they were rejected for")
     _claim(target, identity)
-    written = _write_rows(target, source, config.publish)
+    written = _write_rows(target, source, settings)
     if (rows := sum(split.rows for split in written["data"].values())) != summary.accepted:
         raise ReconcileError(f"{target.uri}: {rows} rows were written of {summary.accepted} that were accepted")
-    card = write_card(source, summary, written, config.publish).encode()
+    card = write_card(source, summary, written, settings).encode()
     target.write(CARD, card)
     files = {
         name: digest for splits in written.values() for split in splits.values() for name, digest in split.files.items()
     }
     manifest = {
         "fingerprint": identity,
+        "method": source.method.value,
         "run": {"id": source.run, "finished": source.finished, "fingerprints": source.record["fingerprints"]},
         "rows": summary.accepted,
         "splits": {split: parts.rows for split, parts in written["data"].items()},

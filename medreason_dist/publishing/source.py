@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from medreason_dist.config import PublishConfig
+from medreason_dist.config import Method, PublishConfig
 from medreason_dist.errors import RunError
 from medreason_dist.ids import fingerprint
+from medreason_dist.report.text import read_method
 from medreason_dist.schemas import PUBLISHED, TRACES
 from medreason_dist.storage import MANIFEST, Folder
 
@@ -41,6 +42,11 @@ class Source:
     def run(self) -> str:
         """What identifies the config and the graph behind the rows (16 hex digits)."""
         return fingerprint(self.record["fingerprints"])[:16]
+
+    @property
+    def method(self) -> Method:
+        """How the reasoning was written."""
+        return read_method(self.record)
 
     @property
     def decontamination(self) -> Mapping[str, Any]:

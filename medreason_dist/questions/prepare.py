@@ -10,7 +10,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -51,7 +51,8 @@ class Counts:
 @dataclass(frozen=True)
 class Selection:
     """The questions of a run (planned ones first, then in question_id order), the dropped rows, every source's counts,
-    and what questions were compared with (:meth:`BenchmarkIndex.describe`; empty where with nothing)."""
+    and what questions were compared with (:meth:`BenchmarkIndex.describe`, and ``files``: by benchmark the SHA-256 of
+    each of its files; empty where with nothing)."""
 
     questions: list[Question]
     dropped: list[Dropped]
@@ -82,7 +83,13 @@ def read_questions(config: Config, planned: Collection[str] = ()) -> Selection:
         raise ConfigError("there are no questions", "questions.sources", "set questions.sources.medqa=FILE or another")
     benchmarks = read_benchmarks(config.questions.decontaminate, config.storage)
     index = BenchmarkIndex(benchmarks, config.questions.decontamination)
-    return select_questions(SourceRows(config), index, config.questions, config.run.limit, planned)
+    selection = select_questions(SourceRows(config), index, config.questions, config.run.limit, planned)
+    files = {
+        benchmark: list(digest_files([(benchmark, uri)], config.storage).values())
+        for benchmark, uri in config.questions.decontaminate.items()
+    }
+    compared = selection.decontamination
+    return replace(selection, decontamination={**compared, "files": files} if compared else {})
 
 
 def digest_inputs(config: Config) -> dict[str, str]:

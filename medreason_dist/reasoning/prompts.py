@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from medreason_dist.config import Method
 from medreason_dist.engines.base import Message
 from medreason_dist.reasoning.records import Question
 from medreason_dist.schemas import NodeType, Stage
@@ -79,6 +80,17 @@ TRACE = Template(
     "{question}\n\nFacts:\n{paths}",
 )
 
+PLAIN_TRACE = Template(
+    Stage.trace,
+    "plain 1",
+    "You are a medical expert. You are given a question. Reason step by step: start from what the question says, bring in "
+    "the medical knowledge that bears on it, and end with an answer. Write full sentences. Say so where a step is "
+    "uncertain.\n\n"
+    "Write two sections:\n### Reasoning\n### Conclusion\n"
+    "Under Reasoning, explain each step. Under Conclusion, give the answer.",
+    "{question}",
+)
+
 ANSWER = Template(
     Stage.answer,
     "1",
@@ -96,12 +108,15 @@ JUDGE = Template(
     "Question: {question}\n\nReference answer: {reference}\n\nAnswer: {answer}",
 )
 
-TEMPLATES: Mapping[Stage, Template] = {t.stage: t for t in (EXTRACT, LINK, PRUNE, TRACE, ANSWER, JUDGE)}
+TEMPLATES: Mapping[Method, Mapping[Stage, Template]] = {
+    Method.medreason: {t.stage: t for t in (EXTRACT, LINK, PRUNE, TRACE, ANSWER, JUDGE)},
+    Method.plain_cot: {t.stage: t for t in (PLAIN_TRACE, ANSWER, JUDGE)},
+}
 
 
-def prompt_rows(stages: Iterable[Stage]) -> list[dict[str, str]]:
-    """Returns the ``prompts`` column for the stages that ran."""
-    ran = [TEMPLATES[stage] for stage in Stage if stage in set(stages)]
+def prompt_rows(method: Method, stages: Iterable[Stage]) -> list[dict[str, str]]:
+    """Returns the ``prompts`` column for the stages of a method that ran."""
+    ran = [TEMPLATES[method][stage] for stage in Stage if stage in set(stages)]
     return [{"stage": t.stage, "version": t.version, "sha256": t.sha256} for t in ran]
 
 

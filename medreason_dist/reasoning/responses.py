@@ -10,13 +10,15 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from medreason_dist.engines.base import Choice, JsonSchema, Regex
 from medreason_dist.reasoning.records import Mention, Rejected, TraceSections
 from medreason_dist.schemas import NodeType, RejectReason, Side, Stage
 
-HEADINGS = ("### Paths", "### Reasoning", "### Conclusion")
+HEADINGS: Final[tuple[str, ...]] = ("### Paths", "### Reasoning", "### Conclusion")
+PLAIN_HEADINGS: Final = HEADINGS[1:]
+"""Of a trace that was not written from paths."""
 CORRECT, INCORRECT = "correct", "incorrect"
 
 _NODE_TYPES = frozenset(NodeType)
@@ -93,34 +95,34 @@ def parse_kept(text: str, path_counts: Sequence[int], top_k: int) -> list[list[i
     return kept
 
 
-def trace_form(section_sentences: int) -> Regex:
-    """Returns the form of :func:`parse_trace`: the three headings, each followed by up to so many sentences or lines.
+def trace_form(section_sentences: int, headings: Sequence[str] = HEADINGS) -> Regex:
+    """Returns the form of :func:`parse_trace`: the headings, each followed by up to so many sentences or lines.
 
     The bound stands at the end of a sentence, so that none is cut off by it. ``#`` is the headings' own.
     """
     section = rf"[^#\s](?:{_SENTENCE}[.!?\n]){{0,{section_sentences - 1}}}{_SENTENCE}[.!?]?"
-    return Regex("\n".join(f"{heading}\n{section}" for heading in HEADINGS))
+    return Regex("\n".join(f"{heading}\n{section}" for heading in headings))
 
 
-def parse_trace(text: str) -> TraceSections:
+def parse_trace(text: str, headings: Sequence[str] = HEADINGS) -> TraceSections:
     """Returns the sections of a trace; ``malformed_trace`` where one is missing, empty or out of order, or where anything
-    else looks like a heading."""
+    else looks like a heading. A section without a heading of its own in ``headings`` is empty."""
     lines = text.strip().split("\n")
-    headings = {
+    found = {
         number: line.strip().removesuffix(":").rstrip() for number, line in enumerate(lines) if line.startswith("###")
     }
-    found = list(headings.values())
-    if missing := [heading for heading in HEADINGS if heading not in found]:
+    if missing := [heading for heading in headings if heading not in found.values()]:
         raise Rejected(RejectReason.malformed_trace, f"no heading {', '.join(missing)} in {text!r:.200}")
-    if found != list(HEADINGS) or 0 not in headings:
+    if tuple(found.values()) != tuple(headings) or 0 not in found:
         what = "the headings are out of order, doubled, not alone or not at the start"
         raise Rejected(RejectReason.malformed_trace, f"{what} in {text!r:.200}")
-    starts = [*headings, len(lines)]
-    sections = ["\n".join(lines[start + 1 : end]).strip() for start, end in itertools.pairwise(starts)]
-    for heading, section in zip(HEADINGS, sections, strict=True):
+    starts = [*found, len(lines)]
+    texts = ["\n".join(lines[start + 1 : end]).strip() for start, end in itertools.pairwise(starts)]
+    sections = dict(zip(headings, texts, strict=True))
+    for heading, section in sections.items():
         if not section or _HEADING.search(section):
             raise Rejected(RejectReason.malformed_trace, f"{heading} is empty or holds another heading")
-    return TraceSections(*sections)
+    return TraceSections(*(sections.get(heading, "") for heading in HEADINGS))
 
 
 def answer_form(labels: Sequence[str], several: bool) -> Choice | JsonSchema | Regex:

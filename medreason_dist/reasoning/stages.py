@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from medreason_dist.config import Config
+from medreason_dist.config import Config, Method
 from medreason_dist.engines.base import Engine
 from medreason_dist.reasoning import linking, mentions, paths, prompts, responses, verification
 from medreason_dist.reasoning.ask import Ask
@@ -31,17 +32,25 @@ Nearest = Callable[[Sequence[str], int], Awaitable[Sequence[linking.Nearest]]]
 
 @dataclass(frozen=True)
 class Tools:
-    """What the program works with; shared by all questions of a worker."""
+    """What the program works with; shared by all questions of a worker. These alone make a plain chain of thought."""
 
-    graph: paths.Graph
-    names: mentions.NameIndex
-    nearest: Nearest
+    method: ClassVar[Method] = Method.plain_cot
     engine: Engine
     judge: Engine
     config: Config
 
 
-async def find_mentions(question: Question, tools: Tools, ask: Ask) -> list[Mention]:
+@dataclass(frozen=True)
+class GraphTools(Tools):
+    """The tools of a program that reasons along paths of the knowledge graph."""
+
+    method: ClassVar[Method] = Method.medreason
+    graph: paths.Graph
+    names: mentions.NameIndex
+    nearest: Nearest
+
+
+async def find_mentions(question: Question, tools: GraphTools, ask: Ask) -> list[Mention]:
     """Returns the mentions that the gazetteer or the engine finds in question and answer."""
     texts = {Side.question: question.question, Side.answer: question.full_answer}
     gazetteer = [mention for side, text in texts.items() for mention in tools.names.scan(text, side)]
@@ -56,7 +65,7 @@ async def find_mentions(question: Question, tools: Tools, ask: Ask) -> list[Ment
     return mentions.merge_mentions(gazetteer, extracted, tools.config.linking.max_mentions)
 
 
-async def link_entities(question: Question, found: Sequence[Mention], tools: Tools, ask: Ask) -> list[Entity]:
+async def link_entities(question: Question, found: Sequence[Mention], tools: GraphTools, ask: Ask) -> list[Entity]:
     """Returns the entities that the mentions name, one for each node and side; asks only about ambiguous mentions."""
     config = tools.config.linking
     unknown = linking.plan_nearest(found, tools.names)
@@ -82,7 +91,7 @@ async def link_entities(question: Question, found: Sequence[Mention], tools: Too
     return linking.distinct_entities([*certain, *chosen])
 
 
-def find_groups(entities: Sequence[Entity], tools: Tools) -> list[PathGroup]:
+def find_groups(entities: Sequence[Entity], tools: GraphTools) -> list[PathGroup]:
     """Returns the shortest paths of each pair of a question entity and an answer entity within the bound."""
     config = tools.config
     sources = [entity.node for entity in entities if entity.side is Side.question]
@@ -94,7 +103,7 @@ def find_groups(entities: Sequence[Entity], tools: Tools) -> list[PathGroup]:
     return groups
 
 
-async def prune_paths(question: Question, groups: Sequence[PathGroup], tools: Tools, ask: Ask) -> list[Path]:
+async def prune_paths(question: Question, groups: Sequence[PathGroup], tools: GraphTools, ask: Ask) -> list[Path]:
     """Returns up to ``paths.top_k`` paths of each group, the engine's picks first.
 
     Groups that have no more than that keep what they have, without a request.
@@ -139,25 +148,33 @@ async def prune_paths(question: Question, groups: Sequence[PathGroup], tools: To
     return kept
 
 
-async def write_trace(question: Question, kept: Sequence[Path], tools: Tools, ask: Ask, attempt: int) -> TraceSections:
-    """Returns the reasoning that the engine writes from the kept paths. It is not told the answer."""
-    config = tools.config.trace
+def state_facts(kept: Sequence[Path], tools: GraphTools) -> list[str]:
+    """Returns the kept paths as text, as many as fit ``paths.prompt_tokens``, one at least."""
     described = [paths.describe_path(tools.graph, path.nodes) for path in kept]
-    facts = list(_take_within(described, tools.config.paths.prompt_tokens, tools.engine)) or described[:1]
+    return list(_take_within(described, tools.config.paths.prompt_tokens, tools.engine)) or described[:1]
+
+
+async def write_trace(question: Question, facts: Sequence[str], tools: Tools, ask: Ask, attempt: int) -> TraceSections:
+    """Returns the reasoning that the engine writes from the facts or, without any, plainly. It is not told the answer."""
+    config = tools.config.trace
+    asked = prompts.with_options(question.question, question.options, question.context)
+    if facts:
+        headings = responses.HEADINGS
+        messages = prompts.TRACE.messages(question=asked, paths="\n".join(f"- {fact}" for fact in facts))
+    else:
+        headings = responses.PLAIN_HEADINGS
+        messages = prompts.PLAIN_TRACE.messages(question=asked)
     reply = await ask(
         tools.engine,
         Stage.trace,
-        prompts.TRACE.messages(
-            question=prompts.with_options(question.question, question.options, question.context),
-            paths="\n".join(f"- {fact}" for fact in facts),
-        ),
-        responses.trace_form(config.section_sentences),
+        messages,
+        responses.trace_form(config.section_sentences, headings),
         config.max_tokens,
         temperature=tools.config.engine.temperature,
         sampling_params=tools.config.engine.sampling_params,
         attempt=attempt,
     )
-    return responses.parse_trace(reply)
+    return responses.parse_trace(reply, headings)
 
 
 async def answer_from_reasoning(question: Question, trace: TraceSections, tools: Tools, ask: Ask, attempt: int) -> str:
@@ -199,7 +216,7 @@ async def verify(question: Question, answer: str, tools: Tools, ask: Ask, attemp
     return Verdict(responses.parse_verdict(reply), tools.judge.model)
 
 
-def fit_budget(groups: Sequence[PathGroup], tools: Tools) -> list[PathGroup]:
+def fit_budget(groups: Sequence[PathGroup], tools: GraphTools) -> list[PathGroup]:
     """Returns the groups with as many candidates as fit ``paths.prompt_tokens``: first the best of each, then the
     second of each, and so on. Each keeps at least one."""
     by_rank = itertools.chain.from_iterable(

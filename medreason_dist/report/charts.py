@@ -173,6 +173,28 @@ def step_chart(
         return _to_svg(figure, alt)
 
 
+def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str, alt: str) -> str:
+    """Returns up to two series of (x, y) as lines on linear axes, each point of the second with a mark. Of several the
+    chart has a legend."""
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": COLOURS["accent"]},
+        {"color": COLOURS["ink"], "marker": "o", "markersize": 4},
+    )
+    with _style():
+        figure = Figure(figsize=(WIDTH / 72, 240 / 72), layout="constrained")
+        axes = figure.add_subplot()
+        for (label, points), look in zip(series.items(), looks, strict=False):
+            axes.plot(*np.array(points, dtype=np.float64).reshape(-1, 2).T, linewidth=1.5, label=label, **look)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(True)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if len(series) > 1:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series), frameon=False)
+        return _to_svg(figure, alt)
+
+
 def interval_chart(series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, x_label: str, alt: str) -> str:
     """Returns, for each label from above, a mark at each series' share with a line from the low to the high end.
 

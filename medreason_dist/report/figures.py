@@ -14,12 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from medreason_dist.config import Config, leaves, to_dict
+from medreason_dist.config import Config, Method, leaves, to_dict
 from medreason_dist.report.charts import Quantiles, measure_quantiles
 from medreason_dist.schemas import RejectReason, Side, Stage, Status
 
 Row = Mapping[str, Any]
 """A row of :data:`~medreason_dist.schemas.TRACES`; a column that an older run lacks is None."""
+
+Steps = Mapping[str, Callable[[Row], bool]]
+"""Steps of the funnel after the questions, in order: by the name of each whether a row passed it."""
 
 EXAMPLES: Final = 3
 HUBS: Final = 20
@@ -29,17 +32,22 @@ BINS: Final = 40
 SCORES: Final = ("coverage", "support", "off_path")
 SCORE_EDGES: Final = tuple(step / 10 for step in range(11))
 
-STEPS: Final[dict[str, Callable[[Row], bool]]] = {
-    "with mentions": lambda row: bool(row["mentions"]),
-    "linked on both sides": lambda row: bool(row["question_entities"]) and bool(row["answer_entities"]),
-    "with paths between them": lambda row: bool(row["candidate_path_count"]),
-    "with paths kept": lambda row: bool(row["paths"]),
+_REASONING_STEPS: Final[Steps] = {
     "with reasoning written": lambda row: row["reasoning"] is not None,
     "not leaked": lambda row: row["reject_reason"] != RejectReason.leaked_answer,
     "answered blind": lambda row: row["answer_from_reasoning"] is not None,
     "accepted": lambda row: row["status"] == Status.accepted,
 }
-"""The steps of the funnel after the questions, and what a row that passed one has."""
+STEPS: Final[Mapping[Method, Steps]] = {
+    Method.medreason: {
+        "with mentions": lambda row: bool(row["mentions"]),
+        "linked on both sides": lambda row: bool(row["question_entities"]) and bool(row["answer_entities"]),
+        "with paths between them": lambda row: bool(row["candidate_path_count"]),
+        "with paths kept": lambda row: bool(row["paths"]),
+        **_REASONING_STEPS,
+    },
+    Method.plain_cot: _REASONING_STEPS,
+}
 
 MEANINGS: Final = {
     RejectReason.too_long: "a prompt does not fit the model's context",
@@ -208,8 +216,9 @@ class RunFigures(NamedTuple):
 class Tally:
     """Adds up the rows of a run, and keeps the first examples of every reason."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: Method = Method.medreason) -> None:
         self.rows = 0
+        self._steps = STEPS[method]
         self._facts: list[pa.Table] = []
         self._examples: dict[str, list[Example]] = {}
         self._mentions: Counter[str] = Counter()
@@ -227,7 +236,7 @@ class Tally:
     def add(self, rows: Sequence[Row]) -> None:
         """Adds the rows of a shard."""
         self.rows += len(rows)
-        self._facts.append(pa.Table.from_pylist([_facts(row) for row in rows], _FACTS))
+        self._facts.append(pa.Table.from_pylist([_facts(row, self._steps) for row in rows], _FACTS))
         for row in rows:
             self._mentions.update(mention["side"] for mention in row["mentions"] or [])
             for side in Side:
@@ -253,7 +262,7 @@ class Tally:
         facts = pa.concat_tables([_FACTS.empty_table(), *self._facts]).unify_dictionaries().combine_chunks()
         subjects = sorted(_yields(facts, "subject"), key=lambda each: (-each.questions, each))
         return RunFigures(
-            funnel=_funnel(facts, manifest),
+            funnel=_funnel(facts, self._steps, manifest),
             rejections=self._rejections(facts),
             datasets=tuple(sorted(_yields(facts), key=lambda each: (-each.questions, each))),
             subjects=tuple(subjects[:SUBJECTS]),
@@ -336,14 +345,14 @@ def changed_keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return changed, {key: value for key, value in held.items() if key not in changed}
 
 
-def _facts(row: Row) -> dict[str, Any]:
+def _facts(row: Row, steps: Steps) -> dict[str, Any]:
     grounding = row["grounding"] or {}
     latency_s = row["latency_s"]
     return {
         "dataset": row["dataset"],
         "subject": row["subject"],
         "outcome": row["reject_reason"] or Status.accepted.value,
-        "passed": sum(1 for _ in itertools.takewhile(lambda passed: passed(row), STEPS.values())),
+        "passed": sum(1 for _ in itertools.takewhile(lambda passed: passed(row), steps.values())),
         "tokens": sum(
             used["prompt_tokens"] + used["completion_tokens"] + used["replayed_tokens"] for used in row["usage"] or []
         ),
@@ -353,15 +362,15 @@ def _facts(row: Row) -> dict[str, Any]:
     }
 
 
-def _funnel(facts: pa.Table, manifest: Mapping[str, Any]) -> tuple[Step, ...]:
+def _funnel(facts: pa.Table, steps: Steps, manifest: Mapping[str, Any]) -> tuple[Step, ...]:
     beyond = {"beyond run.limit": manifest["beyond_limit"]} if manifest["beyond_limit"] else {}
     dropped = {f"{reason} (dropped)": count for reason, count in manifest["dropped_by_reason"].items() if count}
-    steps = [Step("rows read", manifest["rows_read"], {}), Step("questions", facts.num_rows, dropped | beyond)]
-    for number, name in enumerate(STEPS):
+    funnel = [Step("rows read", manifest["rows_read"], {}), Step("questions", facts.num_rows, dropped | beyond)]
+    for number, name in enumerate(steps):
         # What ended here had passed every step before.
         lost = _sum_by(facts.filter(pc.equal(facts["passed"], number)), "outcome")
-        steps.append(Step(name, steps[-1].rows - sum(lost.values()), _most_first(lost)))
-    return tuple(steps)
+        funnel.append(Step(name, funnel[-1].rows - sum(lost.values()), _most_first(lost)))
+    return tuple(funnel)
 
 
 def _yields(facts: pa.Table, *further: str) -> Iterator[Yield]:

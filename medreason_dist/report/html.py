@@ -1,17 +1,21 @@
 """Pages from the templates in ``templates/``: self-contained, with all text from data escaped.
 
-A page runs no script but its own, if it has one: its policy names the script's digest.
+A page runs no script but its own, if it has one: its policy names the script's digest. A room with templates of its own
+names its package: they extend and include those of this room.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+PACKAGE: Final = "medreason_dist.report"
 
 
 class Script(NamedTuple):
@@ -21,20 +25,20 @@ class Script(NamedTuple):
     source: str
 
 
-def read_script(*names: str) -> Script:
-    """Returns files of ``templates/`` as one script."""
-    folder = files("medreason_dist.report") / "templates"
+def read_script(*names: str, package: str = PACKAGE) -> Script:
+    """Returns files of a package's ``templates/`` as one script."""
+    folder = files(package) / "templates"
     text = "\n".join(['"use strict";', *((folder / name).read_text(encoding="utf-8") for name in names)])
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Script(Markup(text), f"sha256-{digest}")
 
 
-def render_page(template: str, **values: Any) -> str:
+def render_page(template: str, *, package: str = PACKAGE, **values: Any) -> str:
     """Returns the page that a template makes of ``values``. Only what the template marks as safe is not escaped.
 
     Filters: ``count`` (12,345), ``percent`` (a share of 0 to 1 as 1.2 %).
     """
-    return _TEMPLATES.get_template(template).render(values) + "\n"
+    return _environment(package).get_template(template).render(values) + "\n"
 
 
 def format_percent(share: float) -> str:
@@ -45,9 +49,10 @@ def format_percent(share: float) -> str:
     return f"{percent:.1f} %" if percent >= 1 or not percent else f"{percent:#.2g} %"
 
 
-def _environment() -> Environment:
+@cache
+def _environment(package: str) -> Environment:
     environment = Environment(
-        loader=PackageLoader("medreason_dist.report"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(PACKAGE)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -55,6 +60,3 @@ def _environment() -> Environment:
     )
     environment.filters |= {"count": "{:,}".format, "percent": format_percent}
     return environment
-
-
-_TEMPLATES: Final = _environment()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from medreason_dist.config import leaves
+from medreason_dist.config import Method, leaves
 from medreason_dist.errors import RunError
 from medreason_dist.report.archive import ROWS_A_BLOCK, Archive, Block
 from medreason_dist.report.charts import bar_chart, quantile_chart, step_chart
@@ -21,7 +21,7 @@ from medreason_dist.report.figures import (
     measure_cost,
 )
 from medreason_dist.report.html import read_script, render_page
-from medreason_dist.report.text import iterate_tables, read_manifest
+from medreason_dist.report.text import iterate_tables, read_manifest, read_method
 from medreason_dist.schemas import Stage
 from medreason_dist.storage import Folder
 
@@ -40,7 +40,7 @@ def write_report(run: Folder, *, audit_rows: int, price_per_gpu_hour: float | No
     :class:`StorageError` for a file that cannot be read.
     """
     manifest = read_manifest(run)
-    tally, archive = Tally(), Archive()
+    tally, archive = Tally(read_method(manifest)), Archive()
     for table in iterate_tables(run):
         rows = table.to_pylist()
         tally.add(rows)
@@ -69,10 +69,12 @@ def render_report(
     ``blocks`` hold the ``shown`` rows that a reader can open.
     """
     changed, unchanged = changed_keys(manifest["config"])
-    usage = manifest["usage"]["by_stage"]
+    usage, method = manifest["usage"]["by_stage"], read_method(manifest)
     return render_page(
         "run.html",
         uri=uri,
+        method=method,
+        along_graph=method is Method.medreason,
         run=manifest,
         figures=figures,
         blocks=blocks,

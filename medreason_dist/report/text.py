@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from medreason_dist.config import Method
 from medreason_dist.errors import RunError, StorageError
 from medreason_dist.schemas import TRACES, Side, Status
 from medreason_dist.storage import MANIFEST, Folder
@@ -21,6 +22,8 @@ def format_report(run: Folder, traces: int) -> str:
     """Returns a finished run's counts and the first ``traces`` accepted traces; :class:`RunError` if unfinished."""
     manifest = read_manifest(run)
     parts = [format_counts(manifest)]
+    if read_method(manifest) is Method.plain_cot:
+        parts.append("Plain chain of thought: the reasoning was written from the questions alone, without a graph.")
     accepted = (row for row in iterate_traces(run) if row["status"] == Status.accepted)
     parts += [format_trace(row) for row, _ in zip(accepted, range(traces), strict=False)]
     places = "\n".join(f"  {run.uri}/{name}" for name in ("traces/", "dropped/", MANIFEST))
@@ -34,6 +37,12 @@ def read_manifest(run: Folder) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError("the run is not finished: it has no manifest", run.uri, "start jobs/generate.py again") from None
     return manifest
+
+
+def read_method(record: Mapping[str, Any]) -> Method:
+    """Returns how a run's reasoning was written, by its manifest or its plan."""
+    # The first versions knew one method and had no key for it.
+    return Method(record["config"]["run"].get("method", Method.medreason))
 
 
 def iterate_traces(run: Folder) -> Iterator[dict[str, Any]]:
@@ -77,7 +86,7 @@ def format_counts(manifest: Mapping[str, Any]) -> str:
 
 
 def format_trace(row: Mapping[str, Any]) -> str:
-    """Returns one trace: question → entities → paths with relations → reasoning → verdict."""
+    """Returns one trace: question → entities → paths with relations (where there are any) → reasoning → verdict."""
     right = f"{row['answer_label']}. {row['answer']}" if row["answer_label"] else row["answer"]
     options = [f"  {option['label']}. {option['text']}" for option in row["options"] or []]
     verdict = row["judge"] or {"verdict": "none", "by": "none"}
@@ -86,15 +95,19 @@ def format_trace(row: Mapping[str, Any]) -> str:
         _wrap("Question", row["question"]),
         *options,
         _wrap("Right answer", right),
-        f"Entities of the {Side.question}: {_entities(row['question_entities'])}",
-        f"Entities of the {Side.answer}: {_entities(row['answer_entities'])}",
-        f"Paths kept, of {row['candidate_path_count']}:",
-        *(f"  {describe_path(path)}" for path in row["paths"]),
+        *(_along_graph(row) if row["question_entities"] or row["answer_entities"] else ()),
         _wrap("Reasoning", row["reasoning"] or "none"),
         _wrap("Answer from the reasoning alone", row["answer_from_reasoning"] or "none"),
         f"Verdict: {row['status']} ({verdict['verdict']} by {verdict['by']})",
     ]
     return "\n".join(sections)
+
+
+def _along_graph(row: Mapping[str, Any]) -> Iterator[str]:
+    for side in Side:
+        yield f"Entities of the {side}: {_entities(row[f'{side}_entities'])}"
+    yield f"Paths kept, of {row['candidate_path_count']}:"
+    yield from (f"  {describe_path(path)}" for path in row["paths"])
 
 
 def _listed(counts: Mapping[str, int]) -> str:

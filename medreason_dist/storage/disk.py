@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from pyarrow.fs import LocalFileSystem
+
 from medreason_dist.errors import StorageError
 
 
@@ -22,6 +24,9 @@ class Disk:
 
     def child(self, name: str) -> Disk:
         return Disk(self.path / name)
+
+    def arrow_filesystem(self) -> tuple[LocalFileSystem, str]:
+        return LocalFileSystem(), str(self.path.absolute())
 
     def read(self, name: str) -> bytes:
         with self._errors(name):

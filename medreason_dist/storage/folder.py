@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
 
 from medreason_dist.config import StorageConfig
 from medreason_dist.errors import StorageError
@@ -55,6 +56,13 @@ class Folder:
         if not isinstance(self._place, Disk):
             raise StorageError("a folder on this machine is needed here", self.uri, "give a path without s3://")
         return self._place.path
+
+    def arrow_filesystem(self) -> tuple[FileSystem, str]:
+        """Returns pyarrow's filesystem and this folder's path in it, for a library that reads and writes by itself.
+
+        What is written so has neither :class:`StorageConfig`'s encryption nor its retries.
+        """
+        return self._place.arrow_filesystem()
 
     # Bytes
 

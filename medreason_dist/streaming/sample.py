@@ -67,7 +67,7 @@ def _run_sample(config: Config, program: Program, questions: pa.Table, submitted
 async def _answer(config: Config, program: Program, questions: pa.Table, submitted_s: float, folder: Folder) -> Sample:
     program.open()
     configs = [each for each in (config.engine, config.judge) if each]
-    engines = [open_engine(each) for each in configs]
+    engines = [open_engine(each, config.storage) for each in configs]
     sample = Sample(load_s=time.time() - submitted_s)
     log = CompletionLog(folder, SHARD)
     timed = [

@@ -37,7 +37,7 @@ BEAT_S: Final = 1.0
 def require_engines(config: Config) -> None:
     """Raises :class:`ModelError` for an engine that clearly cannot be opened on the machine where this is called."""
     for engine in filter(None, (config.engine, config.judge)):
-        require_engine(engine)
+        require_engine(engine, config.storage)
 
 
 class Worker:
@@ -130,7 +130,8 @@ class Worker:
                 await asyncio.to_thread(self._program.open)
                 # In this thread: an engine belongs to the event loop in which it is made.
                 self._engines = [
-                    WatchedEngine(open_engine(each)) for each in filter(None, (self._config.engine, self._config.judge))
+                    WatchedEngine(open_engine(each, self._config.storage))
+                    for each in filter(None, (self._config.engine, self._config.judge))
                 ]
 
     def _cache_engines(self, log: CompletionLog) -> tuple[CachedEngine, CachedEngine]:

@@ -13,9 +13,10 @@ import pytest
 
 from medreason_dist.config import EngineConfig, EngineKind, StructuredOutputs
 from medreason_dist.engines import open_engine, require_engine
+from medreason_dist.engines.models import fetch_model, require_model
 from medreason_dist.engines.openai import OpenAIEngine
 from medreason_dist.engines.scripted import ScriptedEngine
-from medreason_dist.engines.vllm import engine_args, require_model
+from medreason_dist.engines.vllm import engine_args
 from medreason_dist.errors import ModelError
 from tests.conftest import ROOT
 
@@ -141,11 +142,12 @@ def test_every_key_is_either_ours_or_vllms() -> None:
     assert given.items() >= (THEIRS | {"seed": 5}).items()
 
 
-def test_the_home_folder_is_written_out_for_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_home_folder_is_written_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "m").mkdir()
     require_model("~/m")
-    assert engine_args(EngineConfig(model="~/m"), on_cpu=False)["model"] == str(tmp_path / "m")
+    assert fetch_model("~/m", None) == str(tmp_path / "m")
+    assert fetch_model("Qwen/Qwen3-8B", None) == "Qwen/Qwen3-8B"
 
 
 def test_vllm_args_come_last() -> None:

@@ -14,6 +14,7 @@ from medreason_dist.engines.scripted import ScriptedEngine
 from medreason_dist.errors import EngineDead, EngineError, PromptTooLong
 from medreason_dist.evaluation.program import answer_question, fail_question
 from medreason_dist.evaluation.prompts import TEMPLATES
+from medreason_dist.publishing.chat import chat_row
 from medreason_dist.schemas import PREDICTIONS, Stage
 
 QUESTION: dict[str, Any] = {
@@ -159,5 +160,14 @@ def test_prompts_show_the_question_and_neither_answer_nor_explanation(template: 
 
 
 def test_prompts_are_versioned_by_their_text() -> None:
-    assert len({template.sha256 for template in TEMPLATES.values()}) == 3
+    assert len({template.sha256 for template in TEMPLATES.values()}) == len(TEMPLATES) == 4
     assert [message.role for message in TEMPLATES[EvaluatePrompt.plain].messages(QUESTION)] == ["user"]
+
+
+@pytest.mark.parametrize("context", [None, "A trial of 40 patients."])
+def test_the_chat_prompt_asks_word_for_word_as_a_published_chat(context: str | None) -> None:
+    question = {**QUESTION, "context": context}
+    trace = {**question, "question_id": "1", "reasoning": "So.", "answer": "x"}
+    published = chat_row(trace, None)["messages"][0]
+    (asked,) = TEMPLATES[EvaluatePrompt.chat].messages(question)
+    assert {"role": asked.role, "content": asked.content} == published

@@ -20,6 +20,7 @@ The finding in the question stands beside the drug in the graph, and the graph s
 ### Conclusion
 A
 """
+PLAIN = TRACE[TRACE.index("### Reasoning") :]
 SCRIPT = [
     {"stage": "trace", "text": TRACE},
     {"stage": "prune", "contains": "Group 2", "text": '{"1": [1], "2": [1]}'},

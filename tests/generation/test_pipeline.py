@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
-from medreason_dist.config import Config, EngineConfig, EngineKind
+from medreason_dist.config import Config, EngineConfig, EngineKind, Method
 from medreason_dist.errors import GraphError, ModelError, RunError, SourceError, UserError
-from medreason_dist.generation.pipeline import generate
+from medreason_dist.generation.inspection import inspect_run
+from medreason_dist.generation.pipeline import generate, plan
 from medreason_dist.schemas import DROPPED, QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder
 from tests.conftest import ROOT
+from tests.generation.conftest import PLAIN
 
 pytestmark = pytest.mark.ray
 
@@ -70,6 +72,37 @@ def test_every_row_that_goes_in_comes_out(config: Config) -> None:
     by_stage = manifest["usage"]["by_stage"]
     assert sum(counts["requests"] for counts in by_stage.values()) == manifest["usage"]["requests"]
     assert by_stage["extract"]["requests"] == 32
+
+
+@pytest.fixture
+def plain(config: Config, tmp_path: Path) -> Config:
+    """A plain chain of thought, with neither graph nor embedding model."""
+    script = [{"stage": "trace", "text": PLAIN}, {"stage": "answer", "contains": "in one line.", "text": "the first"}]
+    Path(config.engine.model).write_text(json.dumps(script), encoding="utf-8")
+    return replace(
+        config,
+        run=replace(config.run, method=Method.plain_cot),
+        graph=replace(config.graph, uri=str(tmp_path / "none")),
+        embeddings=replace(config.embeddings, model=str(tmp_path / "none")),
+    )
+
+
+def test_a_plain_chain_of_thought_needs_no_graph(plain: Config) -> None:
+    _, expected = plan(plain)
+    manifest = generate(plain)
+    rows = read_traces(plain)
+    assert expected["by_stage"].keys() == manifest["usage"]["by_stage"].keys() == {"trace", "answer", "judge"}
+    assert (manifest["questions"], manifest["shards"], len(rows)) == (32, 4, 32)
+    assert {row["status"] for row in rows if row["answer_label"] in ("A", None)} == {"accepted"}
+    assert {row["reject_reason"] for row in rows if row["answer_label"] not in ("A", None)} == {"wrong_answer"}
+    assert all(row["grounding"] is None and not row["paths"] and not row["mentions"] for row in rows)
+    assert set(manifest["fingerprints"]) == {"config", "questions_schema", "traces_schema"}
+    assert manifest["decontamination"]["files"].keys() == {"quickstart_test"}
+    found = inspect_run(Folder(plain.run.uri))
+    assert (found.faults, found.finished, found.method) == ([], True, "plain_cot")
+    assert generate(plain) == manifest
+    with pytest.raises(GraphError):
+        generate(replace(plain, run=replace(plain.run, method=Method.medreason)))
 
 
 def test_a_run_holds_against_the_contract(config: Config, shared: Path) -> None:

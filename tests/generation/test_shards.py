@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from medreason_dist.config import Config, load_config
+from medreason_dist.config import Config, Method, load_config
 from medreason_dist.errors import ReconcileError, RunError, StorageError
 from medreason_dist.generation.manifest import write_manifest
 from medreason_dist.generation.plan import plan_run, write_questions
@@ -66,6 +67,31 @@ def test_another_graph_is_another_run(config: Config, run: Folder) -> None:
     finish(config, run)
     with pytest.raises(RunError, match=r"graph fingerprint: 'graph' there, 'other' here"):
         make_plan(config, run, "other")
+
+
+def test_a_run_from_before_there_were_methods_goes_on_and_another_method_is_another_run(
+    config: Config, run: Folder
+) -> None:
+    finish(config, run)
+    stored = run.read_json(PLAN)
+    del stored["depends_on"]["run.method"]
+    run.write_json(PLAN, stored)
+    before = run.read(PLAN)
+    plan, selection = plan_run(config, run, "graph")
+    assert (selection, list(plan.shards)) == (None, list(stored["shards"]))
+    assert run.read(PLAN) == before
+    plain = replace(config, run=replace(config.run, method=Method.plain_cot))
+    with pytest.raises(RunError, match=r"graph fingerprint: 'graph' there, None here\s+run\.method: 'medreason' there"):
+        plan_run(plain, run, None)
+
+
+def test_without_a_graph_there_is_no_fingerprint_of_one(config: Config, run: Folder) -> None:
+    plain = replace(config, run=replace(config.run, method=Method.plain_cot))
+    plan, selection = plan_run(plain, run, None)
+    assert selection is not None
+    write_questions(plain, run, plan, selection)
+    assert set(run.read_json(PLAN)["fingerprints"]) == {"config", "questions_schema", "traces_schema"}
+    assert plan_run(plain, run, None)[1] is None
 
 
 def test_what_has_no_traces_is_missing(config: Config, run: Folder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,18 +20,24 @@ from medreason_dist.config import Config
 from medreason_dist.errors import ModelError
 from medreason_dist.generation.pipeline import generate
 from medreason_dist.schemas import TRACES, RejectReason
-from medreason_dist.storage import Folder
-from tests.conftest import ROOT
+from medreason_dist.storage import MANIFEST, Folder
+from tests.conftest import ROOT, run_job
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 
 
 @pytest.fixture
-def vllm(graph: Config, tmp_path: Path) -> Config:
-    """Six questions of the quickstart through its own language model."""
-    model = ROOT / graph.engine.model
+def model() -> Path:
+    """The quickstart's own language model."""
+    model = ROOT / ".models/SmolLM2-135M-Instruct"
     if not model.is_dir():
         pytest.skip(f"there is no language model at {model}: make .models")
+    return model
+
+
+@pytest.fixture
+def vllm(graph: Config, model: Path, tmp_path: Path) -> Config:
+    """Six questions of the quickstart through it."""
     run = replace(graph.run, uri=str(tmp_path / "run"), limit=6, shard_questions=3, flush_s=0.3)
     engine = replace(graph.engine, model=str(model), env={**graph.engine.env, "VLLM_CPU_KVCACHE_SPACE": "1"})
     return replace(graph, run=run, engine=engine)
@@ -84,6 +91,22 @@ def test_a_run_on_real_vllm_survives_the_death_of_its_engine(vllm: Config) -> No
     for stage in ("extract", "trace"):
         counts = manifest["usage"]["by_stage"][stage]
         assert counts["prompt_tokens"] > 50 * counts["requests"] and counts["completion_tokens"] > counts["requests"]
+
+
+def test_a_plain_chain_of_thought_on_real_vllm_needs_no_graph(model: Path, tmp_path: Path) -> None:
+    pairs = ["run.method=plain_cot", f"run.uri={tmp_path}/run", "run.limit=4", "trace.max_tokens=256"]
+    pairs += [f"graph.uri={tmp_path}/none", f"embeddings.model={tmp_path}/none", f"engine.model={model}"]
+    done = run_job("generate", "--config", "configs/quickstart.yaml", *pairs, "engine.env.VLLM_CPU_KVCACHE_SPACE=1")
+    assert done.returncode == 0, done.stderr
+    run = Folder(f"{tmp_path}/run")
+    rows = [row for name in run.child("traces").names() for row in run.read_table(f"traces/{name}", TRACES).to_pylist()]
+    written = [row for row in rows if row["reasoning"]]
+    assert len(rows) == 4 and written, Counter(row["reject_detail"] for row in rows)
+    assert {row["reject_reason"] for row in rows} <= {None, *RejectReason}
+    assert all(row["grounding"] is None and not row["paths"] and not row["mentions"] for row in rows)
+    assert all("###" not in row["reasoning"] and row["conclusion"] for row in written)
+    by_stage = run.read_json(MANIFEST)["usage"]["by_stage"]
+    assert by_stage["trace"]["requests"] == 4 and by_stage.keys() <= {"trace", "answer", "judge"}
 
 
 def test_a_worker_that_is_killed_takes_its_engine_with_it(vllm: Config) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medreason_dist.config import Config, load_config
+from medreason_dist.config import Config, Method, load_config
 from medreason_dist.engines.base import Choice, Request
 from medreason_dist.engines.scripted import ScriptedEngine
 from medreason_dist.generation.manifest import write_manifest
@@ -21,7 +21,7 @@ from medreason_dist.graph.store import GraphStore
 from medreason_dist.reasoning.mentions import NameIndex
 from medreason_dist.reasoning.program import run_question
 from medreason_dist.reasoning.records import Question
-from medreason_dist.reasoning.stages import Tools
+from medreason_dist.reasoning.stages import GraphTools, Tools
 from medreason_dist.schemas import Stage
 from medreason_dist.storage import Folder
 from tests.conftest import ROOT
@@ -31,7 +31,9 @@ MakeRun = Callable[..., Config]
 
 
 def retell(request: Request) -> str | None:
-    """A reasoning of the facts in its prompt; A of options, and each answer correct."""
+    """A reasoning of the facts in its prompt, if it has any; A of options, and each answer correct."""
+    if request.stage is Stage.trace and "\nFacts:\n" not in request.messages[-1].content:
+        return "### Reasoning\nOne thing at a time. What is asked for follows from this.\n### Conclusion\nThe first."
     if request.stage is Stage.trace:
         facts = [line[2:] for line in request.messages[-1].content.split("\nFacts:\n")[1].splitlines()]
         told = " ".join(f"We know that {fact}." for fact in facts[:3])
@@ -72,8 +74,10 @@ def make_run(graph: GraphStore) -> MakeRun:
         config = replace(config, questions=questions)
         run = Folder(config.run.uri, config.storage)
         engine = ScriptedEngine(reply)
-        tools = Tools(graph, names, nearest, engine, engine, config)
-        plan, selection = plan_run(config, run, graph.fingerprint)
+        along_graph = config.run.method is Method.medreason
+        plain = Tools(engine, engine, config)
+        tools = GraphTools(engine, engine, config, graph, names, nearest) if along_graph else plain
+        plan, selection = plan_run(config, run, graph.fingerprint if along_graph else None)
         if selection is not None:
             plan = write_questions(config, run, plan, selection)
         for shard in LAYOUT.missing(run, plan.shards):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -17,9 +18,10 @@ import pytest
 import yaml
 
 from benchmarks.s3_server import S3Server
-from medreason_dist.config import Config, load_config
+from medreason_dist.config import Config, Method, load_config
 from medreason_dist.errors import ConfigError, ReconcileError, RunError, StorageError
 from medreason_dist.publishing.dataset import CLAIM, publish_dataset
+from medreason_dist.publishing.published import PublishedDataset, open_dataset
 from medreason_dist.schemas import PUBLISHED
 from medreason_dist.storage import MANIFEST, Folder
 from tests.publishing.conftest import MakeRun
@@ -107,6 +109,38 @@ def test_the_manifest_counts_and_identifies_what_is_there(published: Config) -> 
     assert manifest["rows"] == sum(manifest["splits"].values()) == len(rows(published))
     assert manifest["decontamination"]["benchmarks"] == {"own": 6}
     assert pq.read_schema(Path(published.publish.uri, "data/train-00000.parquet")).names == PUBLISHED.names
+
+
+def test_the_card_and_the_manifest_say_that_the_rows_stand_on_the_graph(published: Config) -> None:
+    card = files(published)["README.md"].decode()
+    assert "\n# Medical reasoning along PrimeKG\n" in card and "| method | medreason |" in card
+    assert all(words in card for words in ("along paths of a biomedical", "- knowledge-graph\n", "chandak2023primekg"))
+    dataset = open_dataset(Folder(published.publish.uri))
+    digest = hashlib.sha256(Path(published.questions.decontaminate["own"]).read_bytes()).hexdigest()
+    assert (dataset.method, dataset.benchmark_files) == (Method.medreason, {digest: "own"})
+    assert f"| own | `{digest}` |" in card
+
+
+def test_a_dataset_of_the_first_versions_is_along_the_graph_and_names_no_files(published: Config) -> None:
+    manifest = manifest_of(published)
+    del manifest["method"], manifest["decontamination"]["files"]
+    dataset = PublishedDataset(Folder(published.publish.uri), manifest)
+    assert (dataset.method, dataset.benchmark_files, dataset.benchmarks) == (Method.medreason, {}, ("own",))
+
+
+def test_a_plain_chain_of_thought_is_published_as_one(make_run: MakeRun, tmp_path: Path) -> None:
+    config = make_run(tmp_path, "run.method=plain_cot")
+    publish_dataset(config)
+    found = rows(config)
+    assert len(found) > 5
+    assert all(not row["paths"] and not row["answer_entities"] and row["coverage"] is None for row in found)
+    assert {row["prompts"][0]["version"] for row in found} == {"plain 1"}
+    assert (manifest_of(config)["method"], open_dataset(Folder(config.publish.uri)).method) == ("plain_cot",) * 2
+    card = files(config)["README.md"].decode()
+    assert yaml.safe_load(card.split("---\n")[1])["pretty_name"] == "Medical reasoning by plain chain of thought"
+    assert "**plain chain of thought**" in card and "| method | plain\\_cot |" in card
+    assert "\n1. The model wrote" in card and "\n2. Statements of the answer" in card
+    assert not any(words in card for words in ("PrimeKG", "knowledge-graph", "fingerprint of graph", "## Grounding"))
 
 
 @pytest.mark.slow

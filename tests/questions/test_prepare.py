@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -241,6 +242,17 @@ def test_same_input_gives_the_same_bytes_in_any_order_of_sources(shared: Path, t
         contents.append({name: folder.read(name) for name in folder.names()})
     assert contents[0] == contents[1]
     assert len(contents[0]) == 8 + 1
+
+
+def test_the_files_of_the_benchmarks_are_recorded_by_their_digests(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "h.jsonl", map(open_row, "abc"))
+    (tmp_path / "many").mkdir()
+    files = [write_rows(tmp_path / place, [open_row(place)]) for place in ("many/1.jsonl", "many/2.jsonl", "one.jsonl")]
+    benchmarks = [f"questions.decontaminate.huatuo={tmp_path / 'many'}", f"questions.decontaminate.other={files[2]}"]
+    record = read_questions(config_of(tmp_path, *benchmarks, huatuo=source)).decontamination
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert record["files"] == {"huatuo": digests[:2], "other": digests[2:]}
+    assert read_questions(config_of(tmp_path, huatuo=source)).decontamination == {}
 
 
 # What is written -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from medreason_dist.engines.base import Choice, JsonSchema, Request
 from medreason_dist.engines.scripted import Reply, ScriptedEngine
 from medreason_dist.reasoning.mentions import NameIndex
 from medreason_dist.reasoning.paths import Nodes
-from medreason_dist.reasoning.stages import Tools
+from medreason_dist.reasoning.stages import GraphTools
 from medreason_dist.schemas import Stage
 
 NODES = {
@@ -104,6 +104,9 @@ the fasting glucose. Thus, the answer is B.
 B. Metformin
 """
 
+PLAIN = TRACE[TRACE.index("### Reasoning") :]
+"""The same without a graph."""
+
 
 def obedient(overrides: Mapping[Stage, str] | None = None) -> Reply:
     """Returns a reply function: what ``overrides`` say, else the text of a model that does as it is told and is right."""
@@ -124,14 +127,14 @@ def obedient(overrides: Mapping[Stage, str] | None = None) -> Reply:
 
 
 @pytest.fixture
-def make_tools(graph: MemoryGraph, names: NameIndex) -> Callable[..., Tools]:
+def make_tools(graph: MemoryGraph, names: NameIndex) -> Callable[..., GraphTools]:
     """Returns a factory: ``make_tools(reply, *dotlist)``."""
 
     async def nearest(texts: Sequence[str], top_k: int) -> list[list[tuple[int, float]]]:
         return [[(0, 0.7), (3, 0.65)] if "biguanide" in text else [(4, 0.2)] for text in texts]
 
-    def make(reply: Reply | None = None, *dotlist: str) -> Tools:
+    def make(reply: Reply | None = None, *dotlist: str) -> GraphTools:
         engine = ScriptedEngine(reply or obedient())
-        return Tools(graph, names, nearest, engine, engine, load_config(Config, None, dotlist))
+        return GraphTools(engine, engine, load_config(Config, None, dotlist), graph, names, nearest)
 
     return make

@@ -14,13 +14,13 @@ from medreason_dist.engines.base import Completion, JsonSchema, Request
 from medreason_dist.errors import EngineDead, EngineError, PromptTooLong
 from medreason_dist.reasoning.mentions import NameIndex
 from medreason_dist.reasoning.program import run_question
-from medreason_dist.reasoning.prompts import TEMPLATES
+from medreason_dist.reasoning.prompts import EXTRACT, PLAIN_TRACE
 from medreason_dist.reasoning.records import Question
-from medreason_dist.reasoning.stages import Tools
+from medreason_dist.reasoning.stages import GraphTools, Tools
 from medreason_dist.schemas import TRACES, RejectReason, Stage
-from tests.reasoning.conftest import EDGES, TRACE, MemoryGraph, obedient
+from tests.reasoning.conftest import EDGES, PLAIN, TRACE, MemoryGraph, obedient
 
-MakeTools = Callable[..., Tools]
+MakeTools = Callable[..., GraphTools]
 
 QUESTION = Question(
     question_id="0" * 32,
@@ -55,7 +55,7 @@ def test_a_question_is_accepted_with_everything_that_led_to_it(make_tools: MakeT
     assert row["answer_from_reasoning"] == "B"
     assert row["judge"] == {"verdict": "correct", "by": "option_match"}
     assert [used["stage"] for used in row["usage"]] == ["extract", "trace", "answer"]
-    assert row["prompts"][0] == {"stage": "extract", "version": "1", "sha256": TEMPLATES[Stage.extract].sha256}
+    assert row["prompts"][0] == {"stage": "extract", "version": "1", "sha256": EXTRACT.sha256}
     columns = {"question_id", "dataset", "id_in_dataset", "subject", "question", "context", "options", "answer"}
     assert {*row, *columns, "answer_label", "latency_s", "finished_at"} == set(TRACES.names)
     assert pa.Table.from_pylist([row], TRACES).num_rows == 1
@@ -298,3 +298,60 @@ def test_the_prompt_budget_keeps_the_best_of_each_group(make_tools: MakeTools) -
     row = run(question, tools)
     assert offered == [{"1": {"type": "array", "items": {"enum": [1]}, "maxItems": 1}}]
     assert row["candidate_path_count"] == 2
+
+
+# Plain chain of thought ----------------------------------------------------------------------------------------------
+
+
+def plain(tools: GraphTools) -> Tools:
+    """The tools that have no graph."""
+    return Tools(tools.engine, tools.judge, tools.config)
+
+
+def test_a_plain_chain_of_thought_is_written_from_the_question_and_tried_as_any_reasoning(
+    make_tools: MakeTools,
+) -> None:
+    asked: dict[Stage, str] = {}
+
+    def reply(request: Request) -> str | None:
+        asked[request.stage] = "\n".join(message.content for message in request.messages)
+        return obedient({Stage.trace: PLAIN})(request)
+
+    row = run(replace(QUESTION, context="We asked."), plain(make_tools(reply)))
+    along = run(QUESTION, make_tools())
+    assert (row["status"], row["answer_from_reasoning"]) == ("accepted", "B"), row["reject_detail"]
+    assert (row["reasoning"], row["conclusion"]) == (along["reasoning"], along["conclusion"])
+    assert row["judge"] == along["judge"]
+    assert [row[name] for name in ("mentions", "question_entities", "answer_entities", "paths")] == [[]] * 4
+    assert (row["candidate_path_count"], row["grounding"]) == (0, None)
+    assert row.keys() == along.keys()
+    assert pa.Table.from_pylist([row], TRACES).num_rows == 1
+    assert list(asked) == [Stage.trace, Stage.answer]
+    question = f"Context: We asked.\n\nQuestion: {QUESTION.question}\n\nOptions:\nA. Glipizide\nB. Metformin"
+    assert asked[Stage.trace].endswith(question)
+    assert not any(words in asked[Stage.trace] for words in ("Facts", "graph", "Answer:"))
+    assert "answer is B" not in asked[Stage.answer] and "PRKAA1, which lowers" in asked[Stage.answer]
+    written, answered = row["prompts"]
+    assert written == {"stage": "trace", "version": "plain 1", "sha256": PLAIN_TRACE.sha256}
+    assert answered == along["prompts"][-1]
+
+
+@pytest.mark.parametrize(
+    ("question", "overrides", "reason"),
+    [
+        (QUESTION, {Stage.trace: TRACE}, RejectReason.malformed_trace),
+        (QUESTION, {Stage.trace: PLAIN.replace("### Conclusion", "")}, RejectReason.malformed_trace),
+        (QUESTION, {Stage.trace: "word " * 9000}, RejectReason.truncated),
+        (QUESTION, {Stage.trace: "### Reasoning\nIt is B.\n### Conclusion\nB"}, RejectReason.leaked_answer),
+        (QUESTION, {Stage.answer: "A"}, RejectReason.wrong_answer),
+        (OPEN, {Stage.judge: "incorrect"}, RejectReason.judge_rejected),
+        (replace(QUESTION, question="Which?", answer="None of them"), {}, None),
+    ],
+)
+def test_a_plain_chain_of_thought_is_rejected_for_the_reasons_that_any_reasoning_is(
+    make_tools: MakeTools, question: Question, overrides: dict[Stage, str], reason: RejectReason | None
+) -> None:
+    row = run(question, plain(make_tools(obedient({Stage.trace: PLAIN, **overrides}))))
+    assert row["reject_reason"] == reason
+    assert bool(row["reject_detail"]) == (reason is not None)
+    assert {used["stage"] for used in row["usage"]} <= {Stage.trace, Stage.answer, Stage.judge}

@@ -104,6 +104,17 @@ def test_what_the_trace_form_admits_is_what_the_parser_takes() -> None:
     assert responses.parse_trace(text) == TraceSections("a → b", "First this.\nThen that.", "B")
 
 
+def test_a_plain_trace_has_no_paths() -> None:
+    text = "### Reasoning\nFirst this.\n### Conclusion\nB"
+    form = responses.trace_form(3, responses.PLAIN_HEADINGS)
+    assert re.fullmatch(form.pattern, text)
+    assert responses.parse_trace(text, responses.PLAIN_HEADINGS) == TraceSections("", "First this.", "B")
+    for other in (f"### Paths\na\n{text}", text.replace("### Conclusion", "Conclusion"), f"So:\n{text}"):
+        assert not re.fullmatch(form.pattern, other)
+        with pytest.raises(Rejected):
+            responses.parse_trace(other, responses.PLAIN_HEADINGS)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.planted_run import Planter, write_run
+from medreason_dist.config import Config, load_config, to_dict
 from medreason_dist.report.run import PAGE, write_report
 from medreason_dist.storage import Folder
 
@@ -286,6 +287,19 @@ def test_the_drawing_has_the_paths(rows: list[dict[str, Any]], address: str, ope
     assert tab.locator(".drawing text.edge.on").count() == len(row["paths"][0]["nodes"]) - 1
     tab.focus("#question")
     assert tab.locator(".drawing.chosen").count() == 0
+
+
+def test_a_question_without_a_graph_shows_none(
+    rows: list[dict[str, Any]], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    row = next(row for row in rows if row["status"] == "accepted")
+    nothing: dict[str, Any] = {"mentions": [], "question_entities": [], "answer_entities": [], "paths": []}
+    config = to_dict(load_config(Config, None, ["run.method=plain_cot"]))
+    tab = open_tab(publish(tmp_path, [row | nothing | {"grounding": None}], config=config) + f"#q={row['question_id']}")
+    tab.wait_for_selector("#question h1")
+    headings = tab.evaluate("() => [...document.querySelectorAll('#question h2')].map(e => e.textContent)")
+    assert headings == ["Question", "Reasoning", "What it took"]
+    assert "stands on the graph" not in tab.inner_text("#question")
 
 
 @pytest.mark.parametrize(("width", "height"), [(375, 800), (1280, 900)])

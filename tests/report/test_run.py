@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.planted_run import Planter, plant_run, write_run
-from medreason_dist.config import Config, to_dict
+from medreason_dist.config import Config, Method, load_config, to_dict
 from medreason_dist.errors import RunError, StorageError
 from medreason_dist.report.archive import INDEX, Archive, Block, read_blocks
 from medreason_dist.report.figures import (
@@ -118,7 +118,7 @@ def read_page(run: Folder, audit_rows: int = 1000, **options: Any) -> Page:
 
 def test_the_funnel_loses_every_row_once(rows: list[dict[str, Any]], figures: RunFigures) -> None:
     counts = [step.rows for step in figures.funnel]
-    assert [step.name for step in figures.funnel] == ["rows read", "questions", *STEPS]
+    assert [step.name for step in figures.funnel] == ["rows read", "questions", *STEPS[Method.medreason]]
     assert counts[:2] == [320, 300]
     assert counts == sorted(counts, reverse=True)
     assert figures.funnel[1].lost == {"duplicate (dropped)": 15, "beyond run.limit": 5}
@@ -130,6 +130,29 @@ def test_the_funnel_loses_every_row_once(rows: list[dict[str, Any]], figures: Ru
     assert where["no_answer_entity"] == "linked on both sides"
     assert where["leaked_answer"] == "not leaked"
     assert where["wrong_answer"] == "accepted"
+
+
+def test_without_a_graph_the_funnel_begins_with_the_reasoning() -> None:
+    rows = list(map(without_graph, map(Planter(3).row, range(100))))
+    outcomes = Counter(row["reject_reason"] for row in rows)
+    made = Tally(Method.plain_cot)
+    made.add(pa.Table.from_pylist(rows, TRACES).to_pylist())
+    steps = made.figures(NOTHING).funnel[2:]
+    assert [step.name for step in steps] == ["with reasoning written", "not leaked", "answered blind", "accepted"]
+    assert steps[-1].rows == outcomes[None] > 0
+    assert {step.name: step.lost for step in steps if step.lost} == {
+        "with reasoning written": {"malformed_trace": outcomes["malformed_trace"]},
+        "not leaked": {"leaked_answer": outcomes["leaked_answer"]},
+        "accepted": {"wrong_answer": outcomes["wrong_answer"]},
+    }
+
+
+def without_graph(row: dict[str, Any]) -> dict[str, Any]:
+    """A planted row as a plain chain of thought has it; what ended before its reasoning is malformed."""
+    reason = "malformed_trace" if row["reasoning"] is None else row["reject_reason"]
+    nothing: dict[str, Any] = {"mentions": [], "question_entities": [], "answer_entities": [], "paths": []}
+    rejected = {"status": "rejected" if reason else "accepted", "reject_reason": reason}
+    return row | nothing | {"candidate_path_count": 0, "grounding": None} | rejected
 
 
 def test_a_request_that_fails_is_lost_where_it_failed() -> None:
@@ -332,6 +355,18 @@ def test_price_forecast_and_decontamination(tmp_path: Path) -> None:
     assert "tokens 200 250 1.25" in page.text
     assert "benchmarks.medqa_test 700 methods exact, overlap none none on true" in page.text
     assert "At 3 an hour that is 0.00" in page.text
+
+
+@pytest.mark.usefixtures("without_charts")
+def test_a_page_without_a_graph_has_no_figures_of_one(run: Folder, page: Page, tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    config = to_dict(load_config(Config, None, ["run.method=plain_cot"]))
+    write_run(folder, map(without_graph, map(Planter(3).row, range(40))), config=config)
+    found = read_page(folder)
+    assert "Plain chain of thought:" in found.text and "Plain chain of thought:" not in page.text
+    headings = ("Links", "Paths", "Grounding of the accepted rows", "with paths kept")
+    assert all(heading in page.text and heading not in found.text for heading in headings)
+    assert [held["data-method"] for _, held in found.tags if "data-method" in held] == ["plain_cot"]
 
 
 @pytest.mark.usefixtures("without_charts")

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from medreason_dist.config import Method
 from medreason_dist.errors import RunError
-from medreason_dist.report.text import format_report, format_trace
+from medreason_dist.report.text import format_report, format_trace, read_method
 from medreason_dist.schemas import TRACES
 from medreason_dist.storage import MANIFEST, Folder
 
@@ -40,6 +41,7 @@ TRACE: dict[str, Any] = dict.fromkeys(TRACES.names) | {
     "judge": {"verdict": "correct", "by": "option_match"},
 }
 COUNTS: dict[str, Any] = {
+    "config": {"run": {"method": "medreason"}},
     "rows_read": 1203,
     "dropped": 2,
     "dropped_by_reason": {"duplicate": 2},
@@ -88,6 +90,19 @@ def test_the_counts_and_as_many_accepted_traces_as_asked(tmp_path: Path) -> None
     assert "tokens            1,234  9 requests, 1,234 an accepted row\n" in text
     assert [f"medqa {number} " in text for number in range(3)] == [True, True, False]
     assert text.count("Verdict: accepted") == 2
+    assert "Plain chain of thought" not in text
+    run.write_json(MANIFEST, COUNTS | {"config": {"run": {"method": "plain_cot"}}})
+    assert "\n\nPlain chain of thought: " in format_report(run, 1)
+
+
+def test_a_trace_without_a_graph_shows_none() -> None:
+    text = format_trace(TRACE | {"question_entities": [], "answer_entities": [], "paths": []})
+    assert "Entities" not in text and "Paths" not in text
+    assert "Right answer:\n  A. XDH\nReasoning:\n" in text
+
+
+def test_a_run_of_the_first_versions_is_along_the_graph() -> None:
+    assert read_method({"config": {"run": {}}}) is Method.medreason
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 // One question, from its text to its verdict.
 
 const SIDES = ["question", "answer"];
+const ALONG_GRAPH = document.getElementById("question").dataset.method !== "plain_cot";
 
 function showQuestion(row, details) {
   return [
@@ -8,8 +9,7 @@ function showQuestion(row, details) {
     element("p", { class: "about" }, [row.subject, `id ${row.id}`].filter(Boolean).join(" · ")),
     ...questionSection(row, details),
     verdictSection(row, details),
-    ...entitySection(details),
-    ...pathSection(details),
+    ...(ALONG_GRAPH ? [...entitySection(details), ...pathSection(details)] : []),
     ...reasoningSection(details),
     ...recordSection(details),
   ].filter(Boolean);
@@ -152,7 +152,7 @@ function reasoningSection(details) {
   return [
     heading("Reasoning"),
     element("p", { class: "text reasoning" }, mark(text, steps, drawStep, markNamed)),
-    steps.length || named.length ? reasoningLegend() : nothing,
+    steps.length || named.length ? reasoningLegend() : ALONG_GRAPH ? nothing : null,
     ...scoreLine(grounding),
     ...claimTable(details, grounding),
   ];
