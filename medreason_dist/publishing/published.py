@@ -45,12 +45,6 @@ class PublishedDataset:
         """The benchmarks that its questions were compared with; none where it was published without."""
         return tuple((self.manifest["decontamination"] or {}).get("benchmarks", ()))
 
-    @property
-    def benchmark_files(self) -> Mapping[str, str]:
-        """The files of these benchmarks: SHA-256 → benchmark. Empty where its run did not record them."""
-        files = (self.manifest["decontamination"] or {}).get("files", {})
-        return {digest: benchmark for benchmark, digests in files.items() for digest in digests}
-
     def read_split(self, split: str, form: str = "data") -> pa.Table:
         """Returns a split's rows, as :data:`~medreason_dist.schemas.PUBLISHED` or (``form="chat"``) as CHAT.
 
