@@ -17,6 +17,7 @@ from medreason_dist.report.charts import (
     bar_chart,
     distribution_chart,
     interval_chart,
+    line_chart,
     measure_quantiles,
     quantile_chart,
     step_chart,
@@ -156,3 +157,13 @@ def test_intervals_stand_at_their_shares_beside_their_series() -> None:
     # 20, 80 and 10 points.
     assert [length / lengths[0] for length in lengths[1:3]] == pytest.approx([4, 0.5], abs=0.01)
     assert svg == interval_chart(series, x_label="right, %", alt="Three intervals")
+
+
+def test_lines_have_a_legend_and_every_held_out_point_a_mark() -> None:
+    series = {"training": [(1, 2.5), (2, 2.0), (3, 1.5)], "held out": [(0, 2.4), (3, 1.9)]}
+    svg = line_chart(series, x_label="step", y_label="loss", alt="Two losses")
+    assert all(text in svg for text in ("training", "held out", "step", "loss", "Two losses"))
+    assert svg.count("<use ") > line_chart(
+        {"training": series["training"]}, x_label="step", y_label="loss", alt="One"
+    ).count("<use ")
+    assert svg == line_chart(series, x_label="step", y_label="loss", alt="Two losses")
