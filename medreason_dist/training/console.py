@@ -38,26 +38,35 @@ class Lines:
     """What the trainer logs, as text; knows how far the fine-tuning was when it began or went on."""
 
     def __init__(self) -> None:
-        self._begun: Mapping[str, Any] = {}
-        self._started = time.monotonic()
+        self._max_steps = 0
+        self._first: tuple[int, float] | None = None
+        """The first step that was told, and when: what comes before it, loading and the first evaluation, comes once."""
 
     def format(self, row: Mapping[str, Any]) -> str | None:
-        """Returns ``step 20/300 · epoch 0.4 · loss 1.234 · …``, None for a row that says nothing new."""
+        """Returns ``step 20/300 · loss 1.234 · …``, None for a row that says nothing new."""
         if "max_steps" in row:
-            self._begun, self._started = row, time.monotonic()
+            self._max_steps, self._first = row["max_steps"], None
             start = f"resumes at step {row['step']}" if row["step"] else "starts"
             return (
                 f"{start} · {row['max_steps']:,} steps, {row['epochs']} epochs · {row['rows']:,} packed rows, "
                 f"{row['rows_a_step']} a step"
             )
-        step, parts = row["step"], []
         if "eval_loss" in row:
             parts = [f"held-out loss {row['eval_loss']:.4f}"]
         elif "loss" in row:
-            parts = [f"loss {row['loss']:.4f}", f"learning rate {row['learning_rate']:.2e}", self._tell_left(step)]
-        return " · ".join([f"step {step}/{self._begun['max_steps']}", *parts]) if parts else None
+            parts = [
+                f"loss {row['loss']:.4f}",
+                f"learning rate {row['learning_rate']:.2e}",
+                *self._tell_left(row["step"]),
+            ]
+        else:
+            return None
+        return " · ".join([f"step {row['step']}/{self._max_steps}", *parts])
 
-    def _tell_left(self, step: int) -> str:
-        done = step - self._begun["step"]
-        left_s = (time.monotonic() - self._started) / done * (self._begun["max_steps"] - step) if done else 0
-        return f"ETA {int(left_s) // 60}m{int(left_s) % 60:02d}s"
+    def _tell_left(self, step: int) -> Iterator[str]:
+        if self._first is None:
+            self._first = step, time.monotonic()
+            return
+        first, since = self._first
+        left_s = (time.monotonic() - since) / (step - first) * (self._max_steps - step)
+        yield f"ETA {int(left_s) // 60}m{int(left_s) % 60:02d}s"

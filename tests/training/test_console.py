@@ -16,6 +16,9 @@ def test_rows_become_lines_and_what_says_nothing_new_is_left_out() -> None:
     lines = Lines()
     lines.format({**BEGUN, "step": 150})
     training = lines.format({"step": 160, "loss": 1.25, "learning_rate": 4e-6, "grad_norm": 1.0})
-    assert str(training).startswith("step 160/300 · loss 1.2500 · learning rate 4.00e-06 · ETA 0m00s")
+    assert training == "step 160/300 · loss 1.2500 · learning rate 4.00e-06"
     assert lines.format({"step": 160, "eval_loss": 1.125}) == "step 160/300 · held-out loss 1.1250"
+    assert "step 170/300 · loss 1.0000 · learning rate 4.00e-06 · ETA " in str(
+        lines.format({"step": 170, "loss": 1.0, "learning_rate": 4e-6})
+    )
     assert lines.format({"step": 300, "train_runtime": 12.0}) is None
