@@ -58,6 +58,7 @@ def test_a_holder_that_gives_no_sign_of_life_is_succeeded(folder: Folder) -> Non
     assert folder.names() == []
 
 
+@pytest.mark.slow
 def test_one_of_many_succeeds_a_dead_holder(folder: Folder) -> None:
     leave(folder, 0)
 

@@ -118,6 +118,7 @@ def test_one_piece_with_hubs_and_a_long_tail(tmp_path: Path) -> None:
     assert nx.is_connected(nx.Graph(pairs))
 
 
+@pytest.mark.slow
 def test_the_traps_of_the_original(made: Made) -> None:
     nodes = made.kg.nodes.to_pylist()
     names = [node["node_name"] for node in nodes]

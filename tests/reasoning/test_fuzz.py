@@ -17,6 +17,7 @@ def test_every_question_comes_out_and_can_be_written() -> None:
     assert len(counts) > 5
 
 
+@pytest.mark.slow
 def test_a_case_depends_on_its_number_alone() -> None:
     first, second = ([try_completion(seed) for seed in seeds] for seeds in (range(8), range(7, -1, -1)))
     assert first == second[::-1]

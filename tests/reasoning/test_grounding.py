@@ -177,6 +177,7 @@ def require_separated(found: dict[str, tuple[float, ...]], clear: float) -> None
         assert all(abs(score - 0.5) < 0.02 for score in found[kind]), kind
 
 
+@pytest.mark.slow
 def test_planted_good_and_bad_reasonings_separate_on_the_quickstarts_graph(tmp_path: File) -> None:
     build_neighborhoods(plan(ROOT / "examples/quickstart/kg.csv", tmp_path / "graph"))
     require_separated(areas(GraphStore.open(GraphConfig(uri=str(tmp_path / "graph"))), 60), 0.93)

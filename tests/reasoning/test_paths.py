@@ -62,6 +62,7 @@ def test_of_millions_the_first_are_counted_and_taken_without_writing_out_the_res
     assert [path.rank for path in group.candidates] == list(range(1, 51))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(EDGE_LISTS, st.integers(1, 6))
 def test_the_best_are_those_that_cost_least(edges: list[tuple[int, int]], limit: int) -> None:
@@ -92,6 +93,7 @@ def test_a_hub_counts_by_the_relation_that_the_path_takes() -> None:
     assert graph.degree_by(2, 0) == 2
 
 
+@pytest.mark.slow
 def test_a_count_beyond_64_bits_is_given_as_the_most() -> None:
     class Steps:
         """Eight layers of 2 ** 10 nodes each, all joined to all of the next."""
