@@ -28,11 +28,16 @@ class Plan:
 
 
 def read_plan(run: Folder, implied: Mapping[str, Any] = MappingProxyType({})) -> Plan | None:
-    """Returns the plan that a run's folder holds, or None; ``implied`` as in :class:`Planning`."""
+    """Returns the plan that a run's folder holds, or None; ``implied`` as in :class:`Planning`.
+
+    Raises :class:`RunError` for the plan of a job that has no shards.
+    """
     try:
         stored = run.read_json(PLAN)
     except FileNotFoundError:
         return None
+    if "shards" not in stored:
+        raise _other_job(run)
     return Plan(stored["shards"], stored["counts"], {**implied, **stored["depends_on"]}, stored.get("inputs", {}))
 
 
@@ -79,9 +84,11 @@ class Planning(Generic[S]):
         goes into further ones. A plan without rows is no loss: with another config it is made anew.
 
         Raises :class:`RunError` where there are rows and the config is another one (the keys are named), the limit is
-        smaller, or questions of the run are no longer in its files.
+        smaller, or questions of the run are no longer in its files; and where the folder is another job's.
         """
         stored = read_plan(self.run, self.implied)
+        if stored is not None and self.limit not in stored.depends_on:
+            raise _other_job(self.run)
         if stored is not None and not self._may_extend(stored) and self.run.child(self.layout.results).names():
             raise other_config(stored.depends_on, self.wanted, self.run)
         inputs = self.digest()
@@ -113,6 +120,10 @@ def other_config(there: Mapping[str, Any], here: Mapping[str, Any], run: Folder)
     return RunError(
         f"the run was started with another config:{changes}", run.uri, "give the same values, or another folder"
     )
+
+
+def _other_job(run: Folder) -> RunError:
+    return RunError("another job is at home in the folder, as its _plan.json says", run.uri, "give another folder")
 
 
 def package_versions(*also: str) -> dict[str, str]:

@@ -20,20 +20,22 @@ SNAPSHOT: Final = "checkpoints/checkpoint_manager_snapshot.json"
 def find_plan(config: Config, run: Folder, material: Material) -> dict[str, Any] | None:
     """Returns the plan that a fine-tuning's folder holds, None where it is to be made (anew).
 
-    Raises :class:`RunError` where there are checkpoints of another config (the keys are named) or another Ray.
+    Raises :class:`RunError` where there are checkpoints of another config (the keys are named) or another Ray, or what is
+    not a fine-tuning's.
     """
     try:
         plan: dict[str, Any] = run.read_json(PLAN)
     except FileNotFoundError:
         if there := [name for name in run.names() if not name.startswith(("sequences/", "_run."))]:
-            what = f"the folder holds something else, such as {there[0]}"
-            raise RunError(what, run.uri, "give another finetune.uri") from None
+            raise _taken(run, there[0]) from None
         return None
+    if "finetune.model" not in plan.get("depends_on", {}):
+        raise _taken(run, PLAN)
     wanted = depends_on(config, material)
     begun = run.exists(SNAPSHOT)
-    if plan.get("depends_on") != wanted:
-        if begun or "depends_on" not in plan:
-            raise other_config(plan.get("depends_on", {}), wanted, run)
+    if plan["depends_on"] != wanted:
+        if begun:
+            raise other_config(plan["depends_on"], wanted, run)
         return None
     if begun:
         _require_same_ray(run)
@@ -99,6 +101,10 @@ def _require_few(too_long: Mapping[str, int], split: str, config: Config) -> Non
 def _told(counts: Mapping[str, Any]) -> str:
     left_out = f"{counts['other_questions']} of other questions, {len(counts['too_long'])} too long"
     return f"{counts['rows_read']} rows, {left_out}"
+
+
+def _taken(run: Folder, name: str) -> RunError:
+    return RunError(f"the folder holds something else, such as {name}", run.uri, "give another finetune.uri")
 
 
 def _require_same_ray(run: Folder) -> None:

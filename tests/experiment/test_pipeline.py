@@ -62,6 +62,7 @@ def kill_once(command: list[str], there: Path) -> None:
     job.communicate()
 
 
+@pytest.mark.timeout(1800)
 def test_a_killed_comparison_goes_on_to_its_table(command: list[str], tmp_path: Path) -> None:
     for job in ("build_neighborhoods", "embed_entities"):
         built = run_job(job, *command)

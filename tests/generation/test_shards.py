@@ -85,6 +85,20 @@ def test_a_run_from_before_there_were_methods_goes_on_and_another_method_is_anot
         plan_run(plain, run, None)
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"shards": {"shard=00000.parquet": 3}, "counts": {}, "depends_on": {"evaluate.limit": None}},
+        {"counts": {}, "depends_on": {"finetune.model": "m"}},
+    ],
+)
+def test_the_folder_of_another_job_is_left_alone(config: Config, run: Folder, theirs: dict[str, Any]) -> None:
+    run.write_json("_plan.json", theirs)
+    with pytest.raises(RunError, match="another job is at home in the folder"):
+        make_plan(config, run)
+    assert run.read_json("_plan.json") == theirs
+
+
 def test_without_a_graph_there_is_no_fingerprint_of_one(config: Config, run: Folder) -> None:
     plain = replace(config, run=replace(config.run, method=Method.plain_cot))
     plan, selection = plan_run(plain, run, None)

@@ -68,6 +68,13 @@ def test_a_model_learns_and_the_same_command_again_changes_nothing(
     before = {name: run.read(name) for name in run.names()}
     assert finetune(config) == manifest
     assert {name: run.read(name) for name in run.names()} == before
+    # Killed between the last checkpoint and the manifest: there is no step to do, and the same comes out.
+    run.delete("_manifest.json")
+    run.delete("model/model.safetensors")
+    again = finetune(config)
+    assert {**again, "wall_s": 0} == {**manifest, "wall_s": 0}
+    assert run.read("model/model.safetensors") == before["model/model.safetensors"]
+    assert run.read("history.json") == before["history.json"]
 
 
 @pytest.mark.usefixtures("ray")
@@ -104,6 +111,9 @@ def test_input_at_fault_is_told_before_anything_is_trained(make_config: MakeConf
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken/notes.txt").write_text("mine", encoding="utf-8")
         finetune(make_config(f"finetune.uri={tmp_path}/taken"))
+    Folder(f"{tmp_path}/generated").write_json("_plan.json", {"shards": {}, "depends_on": {"run.limit": None}})
+    with pytest.raises(RunError, match=r"holds something else, such as _plan\.json"):
+        finetune(make_config(f"finetune.uri={tmp_path}/generated"))
     assert not Folder(str(tmp_path / "run")).exists("checkpoints/checkpoint_manager_snapshot.json")
 
 
