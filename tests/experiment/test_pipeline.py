@@ -33,6 +33,7 @@ def command(tmp_path: Path) -> list[str]:
         "run.limit": 16,
         "finetune.max_steps": 4,
         "finetune.save_steps": 2,
+        "finetune.keep_checkpoints": 1,
         "finetune.eval_steps": 2,
         "finetune.num_cpus": 1,
         "evaluate.max_tokens": 48,
