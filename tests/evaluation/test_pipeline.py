@@ -71,7 +71,7 @@ def test_a_larger_limit_extends_and_another_prompt_is_refused(config: Config) ->
     assert evaluate(few)["scores"]["by_benchmark"]["medqa"]["questions"] == 8
     assert evaluate(config)["scores"]["by_benchmark"]["medqa"]["questions"] == 20
     assert requests(config) == 20
-    with pytest.raises(RunError, match=r"evaluate\.max_tokens: 2048 there, 7 here"):
+    with pytest.raises(RunError, match=r"evaluate\.max_tokens: 256 there, 7 here"):
         evaluate(replace(config, evaluate=replace(config.evaluate, max_tokens=7)))
 
 
