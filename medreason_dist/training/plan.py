@@ -8,7 +8,7 @@ from typing import Any, Final
 from medreason_dist.config import Config, finetune_keys, to_dict
 from medreason_dist.errors import ConfigError, RunError
 from medreason_dist.ids import fingerprint
-from medreason_dist.storage import Folder
+from medreason_dist.storage import MANIFEST, Folder
 from medreason_dist.streaming.plan import PLAN, other_config, package_versions
 from medreason_dist.training.chats import Material
 from medreason_dist.training.sequences import Tokenizer, encode_chats, require_length, with_local_model
@@ -34,7 +34,7 @@ def find_plan(config: Config, run: Folder, material: Material) -> dict[str, Any]
     wanted = depends_on(config, material)
     begun = run.exists(SNAPSHOT)
     if plan["depends_on"] != wanted:
-        if begun:
+        if begun or run.exists(MANIFEST):
             raise other_config(plan["depends_on"], wanted, run)
         return None
     if begun:

@@ -132,6 +132,11 @@ class Report(TrainerCallback):  # type: ignore[misc]  # transformers' annotation
             told = {"step": state.global_step, "max_steps": state.max_steps, "epochs": state.num_train_epochs}
             self._tell({**told, "rows": self._rows, "rows_a_step": rows_a_step})
 
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        """Leaves out the checkpoint of the last step: transformers' Trainer, resumed there, does one step too many."""
+        if state.global_step >= state.max_steps:
+            control.should_save = False
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
         """Tells the row that was logged."""
         if state.is_world_process_zero:
