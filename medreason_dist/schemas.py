@@ -451,6 +451,9 @@ COMPLETIONS: Final = pa.schema(
 
 # The published dataset -----------------------------------------------------------------------------------------------
 
+RELEASED_OPTIONS: Final = "Answer Choices:\n"
+"""What the options of a published row begin with, as the released MedReason's do."""
+
 PUBLISHED: Final = pa.schema(
     {
         "dataset_name": pa.string(),

@@ -7,10 +7,9 @@ from typing import Any
 
 from medreason_dist.ids import derive_seed
 from medreason_dist.report.text import describe_path
-from medreason_dist.schemas import PUBLISHED
+from medreason_dist.schemas import PUBLISHED, RELEASED_OPTIONS
 
 _SCORES = ("coverage", "support", "off_path")
-_RELEASED = "Answer Choices:\n"
 
 
 def choose_split(question_id: str, shares: Mapping[str, float]) -> str:
@@ -30,7 +29,7 @@ def publish_row(trace: Mapping[str, Any], run: str) -> dict[str, Any]:
     grounding = trace["grounding"] or {}
     named = {
         "dataset_name": trace["dataset"],
-        "options": _RELEASED + "\n".join(list_options(trace)) if trace["options"] else "",
+        "options": RELEASED_OPTIONS + "\n".join(list_options(trace)) if trace["options"] else "",
         "judged_by": trace["judge"]["by"],
         "paths": [describe_path(path) for path in trace["paths"]],
         "run": run,

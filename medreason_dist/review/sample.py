@@ -23,12 +23,10 @@ from medreason_dist.errors import ConfigError, RunError
 from medreason_dist.ids import derive_seed, fingerprint
 from medreason_dist.publishing.published import PublishedDataset, open_dataset
 from medreason_dist.reasoning.verification import find_sentences
+from medreason_dist.schemas import RELEASED_OPTIONS
 from medreason_dist.storage import Folder
 
 COLUMNS: Final = "question_id dataset_name question context options answer answer_label reasoning".split()
-
-RELEASED: Final = "Answer Choices:\n"
-"""What a dataset's ``options`` begin with, as the released MedReason's do."""
 
 
 class Method(StrEnum):
@@ -183,7 +181,7 @@ def _question(item: str, rows: Sequence[Mapping[str, Any]]) -> SampledQuestion:
         dataset=row["dataset_name"],
         question=row["question"],
         context=row["context"] or "",
-        options=(row["options"] or "").removeprefix(RELEASED),
+        options=(row["options"] or "").removeprefix(RELEASED_OPTIONS),
         answer=f"{label}. {row['answer']}" if label else row["answer"],
         traces={method.value: split_steps(each["reasoning"] or "") for method, each in zip(Method, rows, strict=False)},
     )

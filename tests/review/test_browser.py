@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,19 +31,6 @@ ATTACKS = (
     '=HYPERLINK("http://127.0.0.1:9/","see") \u202e\u2067 reversed \u2028 <!-- ${window.hacked=1}`',
 )
 WRITTEN = '"quoted" <b>bold</b> =SUM(A1)\n🧪 e\u0301 \u007f \u202e \\ </script>'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with sync_api.sync_playwright() as playwright:
-        # Chromium's sandbox does not run as root.
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
