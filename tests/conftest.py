@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -41,17 +43,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.filterwarnings(warning))
 
 
-def run_job(name: str, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a job as a user starts it."""
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | environment
-    return subprocess.run(
+def start_job(name: str, *command: str, **environment: str) -> subprocess.Popen[str]:
+    """Starts a job as a user does."""
+    return subprocess.Popen(
         [sys.executable, f"jobs/{name}.py", *command],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=environment,
-        check=False,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | environment,
     )
+
+
+def run_job(name: str, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a job to its end."""
+    with start_job(name, *command, **environment) as job:
+        out, err = job.communicate()
+    return subprocess.CompletedProcess(job.args, job.returncode, out, err)
+
+
+def kill_job(name: str, *command: str, when: Callable[[], bool]) -> None:
+    """Starts a job and kills it and all that it started as soon as ``when`` says so."""
+    with start_job(name, *command) as job:
+        while not when() and job.poll() is None:
+            time.sleep(0.1)
+        assert job.poll() is None, f"the job ended before it was killed: {job.communicate()[1]}"
+        tree = [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]
+        for process in tree:
+            process.kill()
+        psutil.wait_procs(tree, timeout=30)
 
 
 @pytest.fixture(scope="session")

@@ -116,6 +116,8 @@ def test_unknown_dataset_names_the_nearest() -> None:
         "neighborhoods.seeds=[1,a]",
         "questions.sources=5",
         "questions.sources.medqa=[a]",
+        "questions.sources.medqa={a: b}",
+        "judge.env.CUDA_VISIBLE_DEVICES=[0]",
         "questions.sources.medqa=null",
         "workers.num_gpus=true",
         "run.uri=${nowhere}",

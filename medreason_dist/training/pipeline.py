@@ -7,8 +7,6 @@ import time
 from typing import Any, Final
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 
 from medreason_dist.config import Config, to_dict
 from medreason_dist.errors import find_cause
@@ -51,6 +49,9 @@ def _prepare(config: Config, run: Folder, material: Material) -> dict[str, Any]:
 
 
 def _train(config: Config, run: Folder) -> None:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+    from ray.train.torch import TorchTrainer
+
     finetune = config.finetune
     # Workers would start in a folder of their own, where no relative path leads anywhere.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
@@ -80,7 +81,7 @@ def _train(config: Config, run: Folder) -> None:
         )
         try:
             trainer.fit()
-        except ray.train.WorkerGroupError as error:
+        except WorkerGroupError as error:
             causes = (find_cause(failure) for failure in error.worker_failures.values())
             raise next(filter(None, causes), error) from error
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from medreason_dist.storage import Folder
-from tests.conftest import ROOT, run_job
+from tests.conftest import ROOT, kill_job, run_job
 
 pytestmark = [pytest.mark.ray, pytest.mark.model, pytest.mark.slow]
 
@@ -42,34 +36,14 @@ def command(tmp_path: Path) -> list[str]:
     return ["--config", "configs/quickstart.yaml", *(f"{key}={value}" for key, value in pairs.items())]
 
 
-def kill_once(command: list[str], there: Path) -> None:
-    """Starts the comparison and kills it and all that it started, once a file is there."""
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    job = subprocess.Popen(
-        [sys.executable, "jobs/compare.py", *command],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not there.exists() and job.poll() is None:
-        time.sleep(0.2)
-    assert job.poll() is None, f"the job ended before it was killed: {job.communicate()[1]}"
-    tree = [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]
-    for process in tree:
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(tree, timeout=30)
-    job.communicate()
-
-
 @pytest.mark.timeout(1800)
 def test_a_killed_comparison_goes_on_to_its_table(command: list[str], tmp_path: Path) -> None:
     for job in ("build_neighborhoods", "embed_entities"):
         built = run_job(job, *command)
         assert built.returncode == 0, built.stderr
     place = tmp_path / "comparison"
-    kill_once(command, place / "models/answer_only/checkpoints/checkpoint_manager_snapshot.json")
+    checkpoint = place / "models/answer_only/checkpoints/checkpoint_manager_snapshot.json"
+    kill_job("compare", *command, when=checkpoint.exists)
     generated = (place / "runs/medreason/_manifest.json").read_bytes()
     assert not (place / "evaluations").exists()
     done = run_job("compare", *command)

@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -24,7 +23,7 @@ from medreason_dist.generation.inspection import format_inspection, inspect_run
 from medreason_dist.generation.pipeline import generate
 from medreason_dist.schemas import QUESTIONS, TRACES
 from medreason_dist.storage import MANIFEST, Folder, hold_lease
-from tests.conftest import ROOT, run_job
+from tests.conftest import ROOT, run_job, start_job
 from tests.generation.conftest import SCRIPT
 from tests.generation.test_jobs import arguments
 
@@ -74,8 +73,7 @@ def test_an_engine_that_hangs_counts_as_dead(config: Config) -> None:
 
 
 def start(config: Config) -> subprocess.Popen[str]:
-    command = [sys.executable, "jobs/generate.py", *arguments(config), "run.flush_s=0.1", "run.drain_s=1"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return start_job("generate", *arguments(config), "run.flush_s=0.1", "run.drain_s=1")
 
 
 def await_completions(config: Config, process: subprocess.Popen[str]) -> None:
@@ -174,7 +172,8 @@ def test_chaos(setting: chaos.Setting) -> None:
     outcome = chaos.run_disturbed(setting, "run", random.Random(0), expected)
     assert outcome.faults == []
     assert outcome.killed.total() == 3
-    assert outcome.respent is not None and outcome.respent < 0.5
+    # What was stored is read, not spent again; how much was not yet stored at a kill is a matter of time.
+    assert setting.run("run").read_json(MANIFEST)["usage"]["replayed_tokens"] > 0
 
 
 @pytest.mark.model

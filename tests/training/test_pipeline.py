@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +15,7 @@ from benchmarks.s3_server import S3Server
 from medreason_dist.errors import ConfigError, RunError
 from medreason_dist.storage import Folder
 from medreason_dist.training.pipeline import finetune
-from tests.conftest import ROOT, run_job
+from tests.conftest import kill_job, run_job
 from tests.engines.smol import WARNINGS
 from tests.training.conftest import MakeConfig, arguments
 from tests.training.planted import plant
@@ -165,32 +160,6 @@ def test_a_lost_worker_is_started_anew_from_the_last_checkpoint(
     assert told.count("starts ·") == 1 and told.count("resumes at step") == 1
 
 
-def start(*command: str) -> subprocess.Popen[str]:
-    """Starts the job in a session of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return subprocess.Popen(
-        [sys.executable, "jobs/finetune.py", *command],
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def kill_at(run: Folder, step: int, job: subprocess.Popen[str]) -> None:
-    """Kills a job and all that it started, once there is a checkpoint of the step and more has been done."""
-    while step not in steps(run) and job.poll() is None:
-        time.sleep(0.1)
-    assert job.poll() is None, f"the job ended before it was killed: {job.communicate()[1]}"
-    tree = [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]
-    for process in tree:
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(tree, timeout=30)
-    job.communicate()
-
-
 def slowed(command: Sequence[str]) -> list[str]:
     """A fine-tuning of sixty steps, long enough to be killed in the middle."""
     return [*command, "finetune.max_steps=60", "finetune.eval_steps=20", "finetune.save_steps=10"]
@@ -204,7 +173,7 @@ def test_a_killed_fine_tuning_goes_on_as_if_it_had_not_been(tiny_model: str, tmp
     assert undisturbed.returncode == 0, undisturbed.stderr
     place = [f"storage.endpoint_url={s3.endpoint_url}", f"storage.region={s3.storage.region}"]
     command = [*slowed(arguments(tiny_model, dataset, uri)), *place]
-    kill_at(killed, 30, start(*command))
+    kill_job("finetune", *command, when=lambda: 30 in steps(killed))
     assert not killed.exists("_manifest.json")
     resumed = run_job("finetune", *command)
     assert resumed.returncode == 0, resumed.stderr

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from medreason_dist.config import Config
 from medreason_dist.errors import ModelError
 from medreason_dist.storage import Folder
 from medreason_dist.training.chats import open_material
 from medreason_dist.training.plan import write_sequences
-from medreason_dist.training.worker import build_trainer, load_model, training_arguments
 from tests.engines.smol import WARNINGS
 from tests.training.conftest import MakeConfig
 from tests.training.planted import plant
@@ -22,6 +20,8 @@ pytestmark = [pytest.mark.model, pytest.mark.slow, *WARNINGS]
 
 
 def build(config: Config, folder: Path) -> Any:
+    from medreason_dist.training.worker import build_trainer
+
     run = Folder(config.finetune.uri)
     write_sequences(config, run, open_material(config.finetune, config.storage))
     return build_trainer(config, run, folder, lambda row: None, resumes=False)
@@ -35,6 +35,8 @@ def lengths(batch: Any) -> list[int]:
 
 
 def test_a_packed_chat_has_the_loss_that_it_has_alone(make_config: MakeConfig, tmp_path: Path) -> None:
+    import torch
+
     trainer = build(make_config("finetune.bf16=false"), tmp_path / "local")
     batch = next(iter(trainer.get_train_dataloader()))
     assert len(lengths(batch)) > 1 and sum(lengths(batch)) <= 256
@@ -49,6 +51,8 @@ def test_a_packed_chat_has_the_loss_that_it_has_alone(make_config: MakeConfig, t
 
 
 def test_a_packed_chat_does_not_see_the_one_before(make_config: MakeConfig, tmp_path: Path) -> None:
+    import torch
+
     trainer = build(make_config("finetune.bf16=false"), tmp_path / "local")
     batch = next(iter(trainer.get_train_dataloader()))
     first = lengths(batch)[0]
@@ -89,6 +93,8 @@ def test_every_chat_is_trained_on_once_an_epoch(make_config: MakeConfig, tmp_pat
 
 
 def test_trained_weights_are_float32_and_with_lora_the_others_bfloat16(make_config: MakeConfig, tmp_path: Path) -> None:
+    import torch
+
     whole = build(make_config(), tmp_path / "whole").model
     assert {weight.dtype for weight in whole.parameters()} == {torch.float32}
     adapted = build(make_config("finetune.lora_rank=4"), tmp_path / "lora").model
@@ -97,6 +103,8 @@ def test_trained_weights_are_float32_and_with_lora_the_others_bfloat16(make_conf
 
 
 def test_the_papers_settings_reach_the_trainer(make_config: MakeConfig, tmp_path: Path) -> None:
+    from medreason_dist.training.worker import training_arguments
+
     config = make_config("finetune.max_steps=-1", "finetune.training_args={optim: sgd, neftune_noise_alpha: 5}")
     arguments = training_arguments(config, tmp_path, evaluates=True, resumes=False)
     assert (arguments.weight_decay, arguments.warmup_steps, arguments.lr_scheduler_type) == (0.1, 0.05, "cosine")
@@ -105,5 +113,7 @@ def test_the_papers_settings_reach_the_trainer(make_config: MakeConfig, tmp_path
 
 
 def test_arguments_that_a_model_does_not_take_are_told(make_config: MakeConfig) -> None:
+    from medreason_dist.training.worker import load_model
+
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_model(make_config("finetune.model_args={attn_implementation: none_such}").finetune)
