@@ -505,6 +505,10 @@ class EvaluateConfig:
     prompt: EvaluatePrompt = EvaluatePrompt.reasoned
     """``reasoned``, ``plain``, ``direct`` or ``chat``."""
 
+    system_prompt: str | None = None
+    """First message of every question with ``prompt=chat``: the ``publish.system_prompt`` of the dataset that the model
+    learned from, which ``compare`` sets. ``null`` for none."""
+
     samples: int = 1
     """Completions of each question, whose mean is its score (pass@1)."""
 
@@ -1043,6 +1047,11 @@ def _require_ranges(config: Config) -> None:
         raise ConfigError(
             "config key 'evaluate.samples' is more than 1 while 'evaluate.temperature' is 0: every sample would be the same",
             remedy="set evaluate.temperature=0.7, or evaluate.samples=1",
+        )
+    if config.evaluate.system_prompt and config.evaluate.prompt is not EvaluatePrompt.chat:
+        raise ConfigError(
+            f"config key 'evaluate.system_prompt' is set while 'evaluate.prompt' is {config.evaluate.prompt}",
+            remedy="set evaluate.prompt=chat, or leave the key out: the other prompts have instructions of their own",
         )
     _require_splits(config.publish.splits)
     _require_members("questions.sources", config.questions.sources, "dataset", Dataset)

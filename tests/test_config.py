@@ -181,6 +181,11 @@ def test_engines_that_fit(pairs: str) -> None:
     load(*pairs.split())
 
 
+def test_a_system_prompt_is_for_chats_alone() -> None:
+    load("evaluate.system_prompt=Reason.", "evaluate.prompt=chat")
+    assert "'evaluate.prompt' is reasoned" in refuse("evaluate.system_prompt=Reason.").what
+
+
 @pytest.mark.parametrize(
     "content", [b"a: [1", b"run: \xff", b"- 1", b"5", b"run: {limit: 1}\nrun: {limit: 2}", b"\trun:"]
 )

@@ -84,6 +84,8 @@ def plan_evaluation(config: Config, run: Folder) -> tuple[Plan, Selection | None
         limit="evaluate.limit",
         digest=lambda: benchmarks.digest_benchmarks(config),
         read=lambda planned: benchmarks.read_questions(config, planned),
+        # Evaluations from before there was this key have none.
+        implied={"evaluate.system_prompt": None},
         count=lambda selection: {"benchmarks": {name: asdict(each) for name, each in selection.benchmarks.items()}},
     )
     return planning.plan()

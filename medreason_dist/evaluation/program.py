@@ -11,7 +11,7 @@ from medreason_dist.config import Config
 from medreason_dist.engines.base import Completion, Engine, FinishReason, Request, replace_surrogates
 from medreason_dist.errors import EngineDead, EngineError, PromptTooLong
 from medreason_dist.evaluation.authors import authors_answer
-from medreason_dist.evaluation.prompts import TEMPLATES, has_several_right
+from medreason_dist.evaluation.prompts import find_template, has_several_right
 from medreason_dist.evaluation.strict import strict_answer
 from medreason_dist.ids import derive_seed
 from medreason_dist.schemas import PREDICTIONS, Asked, RejectReason, Stage
@@ -44,7 +44,7 @@ def fail_question(question: Mapping[str, Any], why: str, engine: Engine, config:
 
 
 async def _sample(question: Mapping[str, Any], engine: Engine, config: Config, number: int) -> dict[str, Any]:
-    template = TEMPLATES[config.evaluate.prompt]
+    template = find_template(config.evaluate)
     request = Request(
         stage=Stage.evaluate,
         messages=template.messages(question),
@@ -108,7 +108,7 @@ def _as_row(
         "benchmark": question["dataset"],
         "status": Asked.failed if failed else Asked.answered,
         "samples": list(samples),
-        "prompt": TEMPLATES[config.evaluate.prompt].row,
+        "prompt": find_template(config.evaluate).row,
         "usage": [{"stage": Stage.evaluate, **tokens}],
         "model": engine.model,
     }

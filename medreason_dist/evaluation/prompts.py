@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from medreason_dist.config import EvaluatePrompt
+from medreason_dist.config import EvaluateConfig, EvaluatePrompt
 from medreason_dist.engines.base import Choice, Constraint, Message, Regex
 
 
@@ -96,3 +96,9 @@ CHAT = Template(
 )
 
 TEMPLATES: Final[Mapping[EvaluatePrompt, Template]] = {each.name: each for each in (REASONED, PLAIN, DIRECT, CHAT)}
+
+
+def find_template(config: EvaluateConfig) -> Template:
+    """Returns the template that a config asks with."""
+    template = TEMPLATES[config.prompt]
+    return replace(template, system=config.system_prompt) if config.system_prompt else template

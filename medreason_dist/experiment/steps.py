@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from medreason_dist.config import Config, Method, Target, override_config
+from medreason_dist.config import Config, EvaluatePrompt, Method, Target, override_config
 from medreason_dist.errors import ConfigError
 from medreason_dist.evaluation.benchmarks import digest_benchmarks
 from medreason_dist.questions.files import digest_files
@@ -68,7 +68,12 @@ class Steps:
             if variant == BASE
             else replace(config.engine, model=tuned, revision=None)
         )
-        evaluate = replace(config.evaluate, uri=self._place(f"evaluations/{variant}"))
+        asks_as_chats = config.evaluate.prompt is EvaluatePrompt.chat
+        evaluate = replace(
+            config.evaluate,
+            uri=self._place(f"evaluations/{variant}"),
+            system_prompt=config.publish.system_prompt if asks_as_chats else None,
+        )
         return replace(config, engine=engine, evaluate=evaluate)
 
     def require_possible(self) -> None:

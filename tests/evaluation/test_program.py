@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from medreason_dist.config import Config, EvaluatePrompt, load_config
+from medreason_dist.config import Config, EvaluateConfig, EvaluatePrompt, load_config
 from medreason_dist.engines.base import Choice, Completion, FinishReason, Regex, Request
 from medreason_dist.engines.scripted import ScriptedEngine
 from medreason_dist.errors import EngineDead, EngineError, PromptTooLong
 from medreason_dist.evaluation.program import answer_question, fail_question
-from medreason_dist.evaluation.prompts import TEMPLATES
+from medreason_dist.evaluation.prompts import TEMPLATES, find_template
 from medreason_dist.publishing.chat import chat_row
 from medreason_dist.schemas import PREDICTIONS, Stage
 
@@ -164,10 +164,11 @@ def test_prompts_are_versioned_by_their_text() -> None:
     assert [message.role for message in TEMPLATES[EvaluatePrompt.plain].messages(QUESTION)] == ["user"]
 
 
+@pytest.mark.parametrize("system_prompt", [None, "Reason {first}."])
 @pytest.mark.parametrize("context", [None, "A trial of 40 patients."])
-def test_the_chat_prompt_asks_word_for_word_as_a_published_chat(context: str | None) -> None:
+def test_the_chat_prompt_asks_word_for_word_as_a_published_chat(context: str | None, system_prompt: str | None) -> None:
     question = {**QUESTION, "context": context}
     trace = {**question, "question_id": "1", "reasoning": "So.", "answer": "x"}
-    published = chat_row(trace, None)["messages"][0]
-    (asked,) = TEMPLATES[EvaluatePrompt.chat].messages(question)
-    assert {"role": asked.role, "content": asked.content} == published
+    published = chat_row(trace, system_prompt)["messages"][:-1]
+    asked = find_template(EvaluateConfig(prompt=EvaluatePrompt.chat, system_prompt=system_prompt)).messages(question)
+    assert [{"role": message.role, "content": message.content} for message in asked] == published

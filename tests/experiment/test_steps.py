@@ -68,9 +68,16 @@ def test_the_base_model_is_evaluated_as_it_was_and_the_others_as_they_became() -
     assert (base.engine.model, base.engine.revision) == (".models/SmolLM2-135M-Instruct", "v1")
     assert (tuned.engine.model, tuned.engine.revision) == ("out/models/medreason/model", None)
     assert base.evaluate.uri == "out/evaluations/base"
+    assert base.evaluate.system_prompt is None
     for config in (base, tuned):
         assert (config.workers.count, config.engine.max_model_len) == (3, 2048)
     assert steps.generate(Method.medreason).workers.count == 1
+
+
+def test_a_chat_is_asked_with_the_system_message_that_it_was_learned_with() -> None:
+    told = "publish.system_prompt=Reason."
+    assert make(told, "evaluate.prompt=chat").evaluate("base").evaluate.system_prompt == "Reason."
+    assert make(told, "evaluate.prompt=reasoned").evaluate("base").evaluate.system_prompt is None
 
 
 def test_what_would_stop_a_later_step_is_told_first(tmp_path: Path) -> None:
