@@ -159,16 +159,21 @@ def test_inspection_tells_what_is_damaged(config: Config) -> None:
     assert (done.returncode, "sound         no: " in done.stdout) == (2, True)
 
 
-@pytest.fixture
-def setting(tmp_path: Path) -> chaos.Setting:
-    setting = chaos.Setting(tmp_path, copies=3, delay_s=1.0, kills_a_run=3, longest_s=2.5)
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> chaos.Setting:
+    setting = chaos.Setting(tmp_path_factory.mktemp("chaos"), copies=3, delay_s=1.0, kills_a_run=3, longest_s=2.5)
     chaos.prepare(setting)
     return setting
 
 
+@pytest.fixture(scope="module")
+def expected(setting: chaos.Setting) -> list[dict[str, Any]]:
+    """The rows of a run that nothing disturbs."""
+    return chaos.read_rows(chaos.run_undisturbed(setting, "calm"))
+
+
 @pytest.mark.model
-def test_chaos(setting: chaos.Setting) -> None:
-    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"))
+def test_chaos(setting: chaos.Setting, expected: list[dict[str, Any]]) -> None:
     outcome = chaos.run_disturbed(setting, "run", random.Random(0), expected)
     assert outcome.faults == []
     assert outcome.killed.total() == 3
@@ -178,13 +183,12 @@ def test_chaos(setting: chaos.Setting) -> None:
 
 @pytest.mark.model
 @pytest.mark.s3
-def test_chaos_on_s3_where_requests_fail(setting: chaos.Setting, s3: S3Server) -> None:
-    expected = chaos.read_rows(chaos.run_undisturbed(setting, "calm"))
+def test_chaos_on_s3_where_requests_fail(setting: chaos.Setting, expected: list[dict[str, Any]], s3: S3Server) -> None:
     with start_proxy(s3) as proxy:
         proxy.inject_every(5, seed=1)
         disturbed = setting._replace(runs=s3.new_bucket(), storage=proxy.storage, kills_a_run=2, workers=2)
-        outcome = chaos.run_disturbed(disturbed, "run", random.Random(1), expected)
-        requests = disturbed.run("run").read_json(MANIFEST)["s3_requests"]
+        outcome = chaos.run_disturbed(disturbed, "s3", random.Random(1), expected)
+        requests = disturbed.run("s3").read_json(MANIFEST)["s3_requests"]
     assert outcome.faults == []
     assert outcome.killed.total() == 2
     assert len(proxy.seen()) >= 4 and sum(proxy.seen().values()) > 20

@@ -63,7 +63,7 @@ def test_local_is_networkx(edges: list[Edge], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.spark
-@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edges=random_edges())
 @example(edges=[(0, 0, "ppi", "ppi")])
 def test_the_engines_agree(spark: SparkSession, edges: list[Edge], tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -161,8 +161,8 @@ def test_a_lost_worker_is_started_anew_from_the_last_checkpoint(
 
 
 def slowed(command: Sequence[str]) -> list[str]:
-    """A fine-tuning of sixty steps, long enough to be killed in the middle."""
-    return [*command, "finetune.max_steps=60", "finetune.eval_steps=20", "finetune.save_steps=10"]
+    """A fine-tuning of forty steps, long enough to be killed in the middle."""
+    return [*command, "finetune.max_steps=40", "finetune.eval_steps=20", "finetune.save_steps=10"]
 
 
 @pytest.mark.s3
@@ -173,11 +173,11 @@ def test_a_killed_fine_tuning_goes_on_as_if_it_had_not_been(tiny_model: str, tmp
     assert undisturbed.returncode == 0, undisturbed.stderr
     place = [f"storage.endpoint_url={s3.endpoint_url}", f"storage.region={s3.storage.region}"]
     command = [*slowed(arguments(tiny_model, dataset, uri)), *place]
-    kill_job("finetune", *command, when=lambda: 30 in steps(killed))
+    kill_job("finetune", *command, when=lambda: 20 in steps(killed))
     assert not killed.exists("_manifest.json")
     resumed = run_job("finetune", *command)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumes at step" in resumed.stderr and "resumes at step 0" not in resumed.stderr
     assert history(killed) == history(whole)
     assert killed.read("model/model.safetensors") == whole.read("model/model.safetensors")
-    assert steps(killed) == [40, 50]
+    assert steps(killed) == [20, 30]
