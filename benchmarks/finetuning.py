@@ -1,8 +1,8 @@
-"""What packing is worth: ``python -m benchmarks.finetuning DATASET [MODEL]``.
+"""What packing is worth: ``python -m benchmarks.finetuning DATASET [KEY=VALUE …]``.
 
-Trains the quickstart's model (or MODEL) on a published dataset for some steps, with packed rows and, beside it, with as many
-chats a step that are padded to the longest of them, and prints tokens a second (padding is none) and their ratio. Only
-whole steps after the first two are timed, in which memory is allocated.
+Trains the quickstart's model (or ``finetune.model``) on a published dataset for some steps, with packed rows and, beside
+it, with as many chats a step that are padded to the longest of them, and prints tokens a second (padding is none) and
+their ratio. Only whole steps after the first two are timed, in which memory is allocated.
 """
 
 from __future__ import annotations
@@ -73,14 +73,15 @@ def main() -> None:
     """Measures both and prints them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset")
-    parser.add_argument("model", nargs="?", default=str(ROOT / ".models/SmolLM2-135M-Instruct"))
+    parser.add_argument("pairs", nargs="*", metavar="KEY=VALUE")
     given = parser.parse_args()
     pairs = [
         f"finetune.dataset={given.dataset}",
-        f"finetune.model={given.model}",
+        f"finetune.model={ROOT}/.models/SmolLM2-135M-Instruct",
         "finetune.eval_split=null",
         "finetune.save_steps=1000",
         f"finetune.max_steps={WARM_UP + STEPS}",
+        *given.pairs,
     ]
     config = load_config(Config, ROOT / "configs/quickstart.yaml", pairs)
     with tempfile.TemporaryDirectory() as folder:
